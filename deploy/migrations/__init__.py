@@ -1,0 +1,1 @@
+"""The schema of Gaia's database, as Alembic revisions in plain SQL."""

@@ -1,0 +1,16 @@
+"""${message}
+
+Runs ${"before"} the code that needs it: the release that is running must keep working with it.
+"""
+
+from alembic import op
+
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("""
+    """)

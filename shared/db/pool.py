@@ -1,0 +1,110 @@
+"""A pool of connections to Postgres that says in Gaia's terms when the database is away."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from shared.errors import Unavailable
+
+ACQUIRE_SECONDS = 2.0
+"""How long a call waits for a free connection, or for a new one, before it fails as unavailable."""
+COMMAND_SECONDS = 10.0
+CONNECT_SECONDS = 2.0
+CLOSE_SECONDS = 5.0
+
+Connection = PoolConnectionProxy[asyncpg.Record]
+Row = asyncpg.Record
+
+# What asyncpg raises when the server is away, going away, coming up or full; TimeoutError when it does not answer.
+_OUTAGE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+)
+
+
+def unavailable() -> Unavailable:
+    """The error of a database that does not answer."""
+    return Unavailable("the database does not answer; try again", reason="DATABASE_UNAVAILABLE")
+
+
+class Database:
+    """The pool. It opens without a database and finds one whenever it comes; every method raises Unavailable meanwhile.
+
+    Errors that say something about the data (asyncpg.UniqueViolationError, …) pass unchanged.
+    """
+
+    def __init__(self, url: str, *, size: int = 10) -> None:
+        self._url = url
+        self._size = size
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def open(self) -> None:
+        """Makes the pool. Connects to nothing yet."""
+        self._pool = await asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=self._size,
+            timeout=CONNECT_SECONDS,
+            command_timeout=COMMAND_SECONDS,
+            # Statements prepared before a migration must not outlive it for long.
+            max_cached_statement_lifetime=600,
+            server_settings={"application_name": "gaia", "statement_timeout": "15000"},
+        )
+
+    async def close(self) -> None:
+        """Closes all connections, at once where they do not end by themselves."""
+        if self._pool is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lends a connection."""
+        if self._pool is None:
+            raise RuntimeError("the database pool is not open")
+        try:
+            async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
+                yield connection
+        except _OUTAGE as error:
+            raise unavailable() from error
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lends a connection inside a transaction, committed when the block ends well."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def rows(self, query: str, *arguments: Any) -> Sequence[Row]:
+        """Returns all rows of a query."""
+        async with self.connection() as connection:
+            return await connection.fetch(query, *arguments)
+
+    async def row(self, query: str, *arguments: Any) -> Row | None:
+        """Returns the first row of a query, or None."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(query, *arguments)
+
+    async def execute(self, query: str, *arguments: Any) -> int:
+        """Runs a statement and returns how many rows it touched."""
+        async with self.connection() as connection:
+            tag = await connection.execute(query, *arguments)
+        count = tag.rpartition(" ")[2]
+        return int(count) if count.isdecimal() else 0
+
+    async def ping(self) -> None:
+        """Returns when the database answers."""
+        await self.row("SELECT 1")

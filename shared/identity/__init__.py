@@ -1,0 +1,1 @@
+"""Who is calling: API keys, identity tokens, principals, and the caches that forget them in time."""

@@ -1,0 +1,160 @@
+"""From an API key to an identity, asking auth only when the cache cannot vouch for the answer.
+
+A cached identity is used while its token lives and either the revocation feed spoke within `TRUST_SECONDS` or auth was
+asked within `TRUST_SECONDS`. So a revoked key ends when its revocation arrives, and never later than that many seconds.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from gaia.auth.v1 import auth_service_pb2 as pb
+
+from shared.errors import GaiaError, Unauthenticated
+from shared.identity import api_key
+from shared.identity.principal import Principal
+from shared.identity.revocations import Revocation, RevocationFeed
+
+IDENTITY_METADATA = "x-gaia-identity"
+TRUST_SECONDS = 5.0
+REFRESH_BEFORE_SECONDS = 20.0
+"""A token that ends sooner is renewed in the background by the request that finds it."""
+EXPIRY_MARGIN_SECONDS = 5.0
+"""A token is not sent on when it ends sooner: the call it travels with must be verified before that."""
+NEGATIVE_SECONDS = 5.0
+INVALID_KEY = "the API key is not valid; send a valid one as X-API-Key"
+
+
+@dataclass(slots=True)
+class Identity:
+    """A principal, and the metadata that carries its identity token to services. Times are monotonic seconds."""
+
+    principal: Principal
+    metadata: tuple[tuple[str, str], ...]
+    expires_at: float
+    verified_at: float
+    refreshing: bool = field(default=False)
+
+
+class Authenticator:
+    """A bounded cache of identities by key digest, in front of auth's Authenticate.
+
+    `exchange` asks auth; it raises Unauthenticated for a key that is not valid and Unavailable when auth is away. Its
+    answers that a key is not valid are remembered for five seconds.
+    """
+
+    def __init__(
+        self,
+        exchange: Callable[[str], Awaitable[pb.AuthenticateResponse]],
+        feed: RevocationFeed,
+        *,
+        capacity: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._exchange = exchange
+        self._feed = feed
+        self._capacity = capacity
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._identities: OrderedDict[str, Identity] = OrderedDict()
+        self._refused: OrderedDict[str, float] = OrderedDict()
+        self._pending: dict[str, asyncio.Task[Identity]] = {}
+        feed.listen(self._forget)
+
+    def cached(self, key: str) -> Identity | None:
+        """Returns the identity of a key when the cache may still vouch for it. No I/O."""
+        digest = api_key.digest(key)
+        identity = self._identities.get(digest)
+        if identity is None:
+            return None
+        now = self._clock()
+        if identity.expires_at - EXPIRY_MARGIN_SECONDS <= now:
+            return None
+        if now - max(self._feed.heard_at, identity.verified_at) > TRUST_SECONDS:
+            return None
+        if identity.expires_at - now < REFRESH_BEFORE_SECONDS and not identity.refreshing:
+            identity.refreshing = True
+            self._ask(digest, key).add_done_callback(_retrieve)
+        return identity
+
+    async def authenticate(self, key: str) -> Identity:
+        """Returns the identity of a key. Raises Unauthenticated or Unavailable."""
+        if identity := self.cached(key):
+            return identity
+        if not api_key.is_well_formed(key):
+            raise Unauthenticated(INVALID_KEY)
+        digest = api_key.digest(key)
+        refused_until = self._refused.get(digest, 0.0)
+        if refused_until > self._clock():
+            raise Unauthenticated(INVALID_KEY)
+        # shield: a caller that leaves must not fail the others that wait for the same key
+        return await asyncio.shield(self._ask(digest, key))
+
+    def _ask(self, digest: str, key: str) -> asyncio.Task[Identity]:
+        task = self._pending.get(digest)
+        if task is None:
+            task = asyncio.ensure_future(self._exchange_and_store(digest, key))
+            self._pending[digest] = task
+            task.add_done_callback(lambda _: self._pending.pop(digest, None))
+        return task
+
+    async def _exchange_and_store(self, digest: str, key: str) -> Identity:
+        asked_at = self._clock()
+        try:
+            response = await self._exchange(key)
+        except Unauthenticated:
+            self._identities.pop(digest, None)
+            self._refused[digest] = self._clock() + NEGATIVE_SECONDS
+            while len(self._refused) > self._capacity:
+                self._refused.popitem(last=False)
+            raise
+        except GaiaError:
+            if (known := self._identities.get(digest)) is not None:
+                known.refreshing = False
+            raise
+        lifetime = response.identity_expires_at.ToMilliseconds() / 1000 - self._wall_clock()
+        identity = Identity(
+            principal=to_principal(response.principal),
+            metadata=((IDENTITY_METADATA, response.identity_token),),
+            expires_at=self._clock() + lifetime,
+            verified_at=asked_at,
+        )
+        # An answer older than a revocation already seen may be about a key that is gone: use it once, keep it not.
+        if response.revocation_sequence >= self._feed.sequence:
+            self._identities[digest] = identity
+            self._identities.move_to_end(digest)
+            while len(self._identities) > self._capacity:
+                self._identities.popitem(last=False)
+        return identity
+
+    def _forget(self, event: Revocation) -> None:
+        if event.reset:
+            self._identities.clear()
+            return
+        gone = [
+            digest
+            for digest, identity in self._identities.items()
+            if identity.principal.api_key_id == event.api_key_id or identity.principal.user_id == event.user_id
+        ]
+        for digest in gone:
+            del self._identities[digest]
+
+
+def to_principal(message: pb.Principal) -> Principal:
+    """Decodes a principal from the contract's message."""
+    return Principal(
+        user_id=message.user_id,
+        email=message.email,
+        api_key_id=message.api_key_id,
+        scopes=frozenset(message.scopes),
+        environment=message.environment,
+    )
+
+
+def _retrieve(task: asyncio.Task[Identity]) -> None:
+    # A failed renewal is asked again by the next request; looking at the error keeps asyncio from reporting it.
+    if not task.cancelled():
+        task.exception()

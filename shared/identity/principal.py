@@ -1,0 +1,59 @@
+"""The principal: who is calling and what that caller may do."""
+
+import contextvars
+from dataclasses import dataclass
+
+ADMIN = "admin"
+"""The scope that satisfies every other."""
+
+SCOPES = (
+    "chat:read",
+    "chat:write",
+    "assets:read",
+    "assets:write",
+    "usage:read",
+    "keys:manage",
+    "users:manage",
+    "audit:read",
+    ADMIN,
+)
+"""Every scope there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling. Ids are UUIDs in text form."""
+
+    user_id: str
+    email: str
+    api_key_id: str
+    scopes: frozenset[str]
+    environment: str
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller has the scope `admin`."""
+        return ADMIN in self.scopes
+
+    def has_any(self, scopes: frozenset[str]) -> bool:
+        """Whether the caller has one of the scopes, or `admin`."""
+        return ADMIN in self.scopes or not self.scopes.isdisjoint(scopes)
+
+
+_current: contextvars.ContextVar[Principal | None] = contextvars.ContextVar("principal", default=None)
+
+
+def set_principal(principal: Principal | None) -> None:
+    """Sets the caller of the current call; done by the auth interceptor only."""
+    _current.set(principal)
+
+
+def current_principal() -> Principal:
+    """Returns the caller of the current call.
+
+    Raises LookupError in a public method called without identity: such a method has no business asking.
+    """
+    principal = _current.get()
+    if principal is None:
+        raise LookupError("this call has no principal")
+    return principal

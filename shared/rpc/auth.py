@@ -1,0 +1,142 @@
+"""The one check of a caller's identity, the same in every service."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from gaia.auth.v1 import auth_service_pb2 as pb
+from google.protobuf.descriptor import ServiceDescriptor
+
+from shared.errors import GaiaError, PermissionDenied, Unauthenticated
+from shared.identity.authenticator import IDENTITY_METADATA, Authenticator
+from shared.identity.principal import Principal, set_principal
+from shared.identity.token import SigningKeys, TokenVerifier
+from shared.rpc import status
+from shared.rpc.metadata import API_KEY
+from shared.rpc.rules import Access, access_table
+
+if TYPE_CHECKING:  # the asynchronous stub exists for type checkers only
+    from gaia.auth.v1.auth_service_pb2_grpc import AuthServiceAsyncStub
+
+OPEN_PREFIXES = ("/grpc.health.", "/grpc.reflection.")
+"""Services of gRPC itself, which say nothing about anybody."""
+EXCHANGE_TIMEOUT_SECONDS = 2.0
+MISSING_CREDENTIAL = "no credential; send an API key as x-api-key"
+CONFLICTING_CREDENTIALS = "two different credentials in one call; send one"
+
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
+
+
+class AuthInterceptor(grpc.aio.ServerInterceptor):
+    """Verifies the caller, checks the scope that the contract declares, and puts the principal in context.
+
+    A caller is known by an identity token (`x-gaia-identity`, or `authorization: Bearer`) or by an API key
+    (`x-api-key`). Methods that are not in the contracts given here are refused.
+    """
+
+    def __init__(
+        self, services: Iterable[ServiceDescriptor], verifier: TokenVerifier, authenticator: Authenticator
+    ) -> None:
+        self._access = access_table(services)
+        self._verifier = verifier
+        self._authenticator = authenticator
+
+    async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Implements grpc.aio.ServerInterceptor. The handler runs in this task, so it sees the principal set here."""
+        method = handler_call_details.method
+        access = self._access.get(method)
+        if access is None:
+            if method.startswith(OPEN_PREFIXES):
+                return await continuation(handler_call_details)
+            return None  # gRPC answers UNIMPLEMENTED
+        if access.public:
+            set_principal(None)
+            return await continuation(handler_call_details)
+        handler = await continuation(handler_call_details)
+        try:
+            principal = await self._principal(dict(handler_call_details.invocation_metadata))
+            check_scope(principal, access)
+        except GaiaError as error:
+            return _refusal(handler, error)
+        set_principal(principal)
+        return handler
+
+    async def _principal(self, metadata: Mapping[str, str | bytes]) -> Principal:
+        token, key = metadata.get(IDENTITY_METADATA), metadata.get(API_KEY)
+        bearer = _bearer(metadata.get("authorization"))
+        if bearer:
+            if token and token != bearer:
+                raise Unauthenticated(CONFLICTING_CREDENTIALS)
+            token = bearer
+        if token and key:
+            raise Unauthenticated(CONFLICTING_CREDENTIALS)
+        if isinstance(token, str) and token:
+            return self._verifier.cached(token) or await self._verifier.verify(token)
+        if isinstance(key, str) and key:
+            return (self._authenticator.cached(key) or await self._authenticator.authenticate(key)).principal
+        raise Unauthenticated(MISSING_CREDENTIAL)
+
+
+def check_scope(principal: Principal, access: Access) -> None:
+    """Raises PermissionDenied, naming the scope, when the principal has none of those that the method needs."""
+    if access.scopes and not principal.has_any(access.scopes):
+        needed = " or ".join(sorted(access.scopes))
+        raise PermissionDenied(f"this key lacks the scope {needed}", reason="MISSING_SCOPE", metadata={"scope": needed})
+
+
+def remote_exchange(auth: "AuthServiceAsyncStub") -> Callable[[str], Awaitable[pb.AuthenticateResponse]]:
+    """Returns the function that asks the auth service for the identity behind an API key."""
+
+    async def exchange(key: str) -> pb.AuthenticateResponse:
+        try:
+            return await auth.Authenticate(pb.AuthenticateRequest(api_key=key), timeout=EXCHANGE_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise _as_outage(error) from error
+
+    return exchange
+
+
+def remote_signing_keys(auth: "AuthServiceAsyncStub") -> Callable[[], Awaitable[SigningKeys]]:
+    """Returns the function that fetches the auth service's signing keys."""
+
+    async def fetch() -> SigningKeys:
+        try:
+            response = await auth.ListSigningKeys(pb.ListSigningKeysRequest(), timeout=EXCHANGE_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise _as_outage(error) from error
+        return {key.kid: Ed25519PublicKey.from_public_bytes(key.public_key) for key in response.keys}
+
+    return fetch
+
+
+def _as_outage(error: grpc.aio.AioRpcError) -> GaiaError:
+    # An outage must never look like a bad key: only auth's own UNAUTHENTICATED does.
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        return status.from_rpc_error(error, "auth")
+    return status.unavailable("auth")
+
+
+def _bearer(header: str | bytes | None) -> str:
+    if not isinstance(header, str):
+        return ""
+    scheme, _, credential = header.partition(" ")
+    return credential.strip() if scheme.lower() == "bearer" else ""
+
+
+def _refusal(handler: Any, error: GaiaError) -> Any:
+    """A handler of the same kind that ends the call with the error."""
+    if handler is None:
+        return None
+
+    async def unary(_request: Any, _context: Any) -> None:
+        raise error
+
+    async def stream(_request: Any, _context: Any) -> Any:
+        if error:
+            raise error
+        yield  # makes this a generator
+
+    if handler.response_streaming:
+        return handler._replace(**{"stream_stream" if handler.request_streaming else "unary_stream": stream})
+    return handler._replace(**{"stream_unary" if handler.request_streaming else "unary_unary": unary})

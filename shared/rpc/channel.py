@@ -1,0 +1,34 @@
+"""Channels to Gaia's services."""
+
+import json
+
+import grpc
+
+from shared.rpc.server import MAX_MESSAGE_BYTES
+
+_SERVICE_CONFIG = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        # No retries here: a call that may have spent money is tried again only by who knows what it did.
+    }
+)
+
+_OPTIONS = [
+    ("grpc.service_config", _SERVICE_CONFIG),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", 32 * 1024),
+    # A service that is back must be found at once: its absence costs refused calls.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # A proxy from the environment is for the outside, never for the mesh.
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+def connect(target: str) -> grpc.aio.Channel:
+    """Returns a channel to any gRPC target (`dns:///host:port`, `unix:…`, `host:port`); nothing is dialled yet."""
+    return grpc.aio.insecure_channel(target, options=_OPTIONS)

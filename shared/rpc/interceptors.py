@@ -1,0 +1,133 @@
+"""What surrounds every handler: the request's id, the log line, and the one mapping from domain errors to gRPC."""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+
+from shared import telemetry
+from shared.errors import GaiaError
+from shared.rpc import status
+from shared.rpc.metadata import REQUEST_ID
+
+logger = logging.getLogger(__name__)
+
+MAX_REQUEST_ID = 128
+Handler = Any  # grpc.RpcMethodHandler is a namedtuple whose fields have no types
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Sets the request's id, logs how each call ended, and turns exceptions into statuses.
+
+    A GaiaError ends the call with its public half; anything else is logged with its traceback and ends the call as
+    INTERNAL with the request's id only. Wrapped handlers are made once per method.
+    """
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler:
+        """Implements grpc.aio.ServerInterceptor."""
+        telemetry.request_id.set(_request_id(dict(handler_call_details.invocation_metadata)))
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+        # The authentication interceptor answers with handlers of its own, so the same method can have several.
+        wrapped = self._wrapped.get(method)
+        if wrapped is None or wrapped.original is not handler:
+            wrapped = _Wrapped(method, handler)
+            self._wrapped[method] = wrapped
+        return wrapped.handler
+
+
+class _Wrapped:
+    """A method's handler and its wrapped form."""
+
+    def __init__(self, method: str, original: Handler) -> None:
+        self.original = original
+        behaviour: Any
+        if original.response_streaming:
+            behaviour = _stream(method, original.stream_stream if original.request_streaming else original.unary_stream)
+            field = "stream_stream" if original.request_streaming else "unary_stream"
+        else:
+            behaviour = _unary(method, original.stream_unary if original.request_streaming else original.unary_unary)
+            field = "stream_unary" if original.request_streaming else "unary_unary"
+        self.handler = original._replace(**{field: behaviour})
+
+
+def _unary(method: str, behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def call(request: Any, context: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            response = await behaviour(request, context)
+        except GaiaError as error:
+            _log_error(method, began, error)
+            await status.abort(context, error)
+        except (grpc.aio.AbortError, asyncio.CancelledError):
+            raise
+        except Exception:
+            logger.exception("call failed", extra=_fields(method, began, "INTERNAL"))
+            await context.abort(grpc.StatusCode.INTERNAL, _internal())
+        _log(method, began, "OK")
+        return response
+
+    return call
+
+
+def _stream(
+    method: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]]
+) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+        began = time.perf_counter()
+        responses = behaviour(request, context)
+        try:
+            async for response in responses:
+                yield response
+        except GaiaError as error:
+            _log_error(method, began, error)
+            await status.abort(context, error)
+        except (grpc.aio.AbortError, asyncio.CancelledError):
+            raise
+        except Exception:
+            logger.exception("call failed", extra=_fields(method, began, "INTERNAL"))
+            await context.abort(grpc.StatusCode.INTERNAL, _internal())
+        finally:
+            # A caller that leaves cancels this generator; the handler's own clean-up must run now, not at collection.
+            await responses.aclose()  # type: ignore[attr-defined] # handlers are async generators
+        _log(method, began, "OK")
+
+    return call
+
+
+def _internal() -> str:
+    return f"internal error; tell the operator the request id {telemetry.request_id.get()}"
+
+
+def _log(method: str, began: float, code: str) -> None:
+    if logger.isEnabledFor(logging.INFO):
+        logger.info("call", extra=_fields(method, began, code))
+
+
+def _log_error(method: str, began: float, error: GaiaError) -> None:
+    cause = error.__cause__
+    extra = _fields(method, began, error.code)
+    logger.warning("call", extra={**extra, "reason": error.reason, "cause": type(cause).__name__ if cause else ""})
+
+
+def _fields(method: str, began: float, code: str) -> dict[str, object]:
+    return {"method": method, "code": code, "ms": round((time.perf_counter() - began) * 1000, 2)}
+
+
+def _request_id(metadata: Mapping[str, str | bytes]) -> str:
+    sent = metadata.get(REQUEST_ID)
+    if isinstance(sent, str) and 0 < len(sent) <= MAX_REQUEST_ID and sent.isprintable():
+        return sent
+    return str(uuid.uuid4())

@@ -1,0 +1,120 @@
+"""A gRPC server of Gaia: interceptors, health, reflection, and an end that loses no call."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from shared.errors import GaiaError
+
+logger = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 48 * 1024 * 1024
+"""Room for a request body of 32 MiB with what surrounds it."""
+PROBE_SECONDS = 0.7
+"""A dependency that takes longer to answer a health probe counts as down; leaves room in the edge's one second."""
+
+HealthContext = grpc.aio.ServicerContext[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse]
+Probe = Callable[[], Awaitable[None]]
+Register = Callable[[grpc.aio.Server], None]
+
+
+class Health(health.aio.HealthServicer):
+    """gRPC health protocol, with dependencies such as `database` probed when they are asked for.
+
+    A probe returns when the dependency answers and raises GaiaError when it does not. Concurrent checks share a
+    probe.
+    """
+
+    def __init__(self, probes: Mapping[str, Probe]) -> None:
+        super().__init__()
+        self._probes = dict(probes)
+        self._running: dict[str, asyncio.Task[bool]] = {}
+
+    async def Check(  # noqa: N802 - the contract's name
+        self, request: health_pb2.HealthCheckRequest, context: HealthContext
+    ) -> health_pb2.HealthCheckResponse:
+        """Answers SERVING or NOT_SERVING; NOT_FOUND for a name that is neither a service nor a dependency."""
+        probe = self._probes.get(request.service)
+        if probe is None:
+            response: health_pb2.HealthCheckResponse = await super().Check(request, context)
+            return response
+        task = self._running.get(request.service)
+        if task is None:
+            task = asyncio.ensure_future(_answers(probe))
+            self._running[request.service] = task
+            task.add_done_callback(lambda _: self._running.pop(request.service, None))
+        up = await asyncio.shield(task)
+        status = health_pb2.HealthCheckResponse
+        return status(status=status.SERVING if up else status.NOT_SERVING)
+
+
+async def _answers(probe: Probe) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            await probe()
+    except (GaiaError, TimeoutError):
+        return False
+    return True
+
+
+class RpcServer:
+    """A server that is built, started, and drained. `address` is where it listens, once started.
+
+    `register` adds the servicers; `services` are their descriptors, for health and reflection.
+    """
+
+    def __init__(
+        self,
+        *,
+        listen: str,
+        services: Sequence[ServiceDescriptor],
+        register: Iterable[Register],
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        probes: Mapping[str, Probe],
+        max_concurrent_calls: int = 2000,
+    ) -> None:
+        self._server = grpc.aio.server(
+            interceptors=list(interceptors),
+            maximum_concurrent_rpcs=max_concurrent_calls,
+            options=[
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_metadata_size", 32 * 1024),
+                # Two servers on one port would share calls silently; the second one must fail.
+                ("grpc.so_reuseport", 0),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ],
+        )
+        self._health = Health(probes)
+        self._listen = listen
+        self._services = services
+        for add in register:
+            add(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = [service.full_name for service in services]
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        self.address = ""
+
+    async def start(self) -> None:
+        """Listens and serves. Raises OSError when the address cannot be had."""
+        try:
+            port = self._server.add_insecure_port(self._listen)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {self._listen}; is it in use?") from error
+        await self._server.start()
+        for service in self._services:
+            await self._health.set(service.full_name, health_pb2.HealthCheckResponse.SERVING)
+        host = self._listen.rpartition(":")[0]
+        self.address = f"{host}:{port}"
+        logger.info("serving", extra={"address": self.address})
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Reports NOT_SERVING, refuses new calls, and lets those in flight end within the time given."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(drain_seconds)

@@ -1,0 +1,51 @@
+"""Logs: JSON lines on standard error, each with the process and, inside a call, the request's id.
+
+Keys, prompts and replies are never passed to a logger; ids, counts, durations and error classes are.
+"""
+
+import contextvars
+import logging
+import sys
+
+import structlog
+
+request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
+"""Id of the request that is being served; empty outside of one."""
+
+
+def _add_request_id(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if current := request_id.get():
+        event["request_id"] = current
+    return event
+
+
+def configure_logging(process: str, level: str) -> None:
+    """Sends all logs, those of libraries included, to standard error as JSON lines. Called once, by `__main__`."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        _add_request_id,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+
+    def add_process(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {"process": process, **event}
+
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            add_process,
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    # The HTTP clients of the provider SDKs log whole URLs and headers below WARNING.
+    for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "anthropic", "asyncio", "aiohttp"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
