@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -16,11 +16,12 @@ COMMAND_SECONDS = 10.0
 CONNECT_SECONDS = 2.0
 CLOSE_SECONDS = 5.0
 
-Connection = PoolConnectionProxy[asyncpg.Record]
-Row = asyncpg.Record
+# asyncpg's classes take type arguments in their stubs only.
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+Row: TypeAlias = asyncpg.Record
 
-# What asyncpg raises when the server is away, going away, coming up or full; TimeoutError when it does not answer.
-_OUTAGE = (
+# How asyncpg says that the server is away, going away, coming up, full or not yet prepared; TimeoutError: silent.
+OUTAGE = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
@@ -28,6 +29,8 @@ _OUTAGE = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
     asyncpg.InterfaceError,
 )
 
@@ -79,8 +82,12 @@ class Database:
         try:
             async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
                 yield connection
-        except _OUTAGE as error:
+        except OUTAGE as error:
             raise unavailable() from error
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+            raise Unavailable(
+                "the database is older than this service; run `gaia db migrate`", reason="DATABASE_OUTDATED"
+            ) from error
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -32,15 +32,13 @@ class Revocation:
 
 
 class RevocationFeed:
-    """Keeps WatchRevocations open and passes what it says to listeners.
+    """What this process knows of revocations, told to its caches.
 
-    `sequence` is the newest revocation seen; `heard_at` (monotonic seconds) is when the stream last said anything, so
-    that a cache can tell whether what it holds is still vouched for. After a break the stream goes on where it ended,
-    so missed revocations arrive before the first heartbeat.
+    `sequence` is the newest revocation seen; `heard_at` (monotonic seconds) is when auth last said anything, so that a
+    cache can tell whether what it holds is still vouched for.
     """
 
-    def __init__(self, auth: "AuthServiceAsyncStub", clock: Callable[[], float] = time.monotonic) -> None:
-        self._auth = auth
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._listeners: list[Callable[[Revocation], None]] = []
         self.sequence = 0
@@ -50,36 +48,42 @@ class RevocationFeed:
         """Adds a listener; it is called in the event loop and must not block."""
         self._listeners.append(listener)
 
-    async def run(self) -> None:
-        """Follows the stream until cancelled, opening it again whenever it breaks."""
-        while True:
-            try:
-                await self._follow()
-            except (grpc.aio.AioRpcError, TimeoutError) as error:
-                reason = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "silent"
-                logger.warning("revocation stream broke", extra={"reason": reason})
-            await asyncio.sleep(RECONNECT_SECONDS)
-
-    async def _follow(self) -> None:
-        call = self._auth.WatchRevocations(pb.WatchRevocationsRequest(after_sequence=self.sequence))
-        try:
-            messages = call.__aiter__()
-            while True:
-                async with asyncio.timeout(SILENCE_SECONDS):
-                    try:
-                        message = await anext(messages)
-                    except StopAsyncIteration:
-                        return
-                self._take(message)
-        finally:
-            call.cancel()
-
-    def _take(self, message: pb.WatchRevocationsResponse) -> None:
+    def take(self, message: pb.WatchRevocationsResponse) -> None:
+        """Passes on what auth said: a revocation, a reset, or just a heartbeat."""
         # A stream that began without a number to go on from cannot know what was revoked before it.
         reset = message.reset or (self.sequence == 0 and message.sequence > 0)
         if reset or message.api_key_id or message.user_id:
             event = Revocation(message.api_key_id, message.user_id, reset)
             for listener in self._listeners:
                 listener(event)
-        self.sequence = max(self.sequence, message.sequence)
+        self.sequence = message.sequence if message.reset else max(self.sequence, message.sequence)
         self.heard_at = self._clock()
+
+
+async def follow(feed: RevocationFeed, auth: "AuthServiceAsyncStub") -> None:
+    """Feeds what auth's WatchRevocations says until cancelled, opening the stream again whenever it breaks.
+
+    Each new stream goes on where the last one ended, so missed revocations arrive before the first heartbeat.
+    """
+    while True:
+        try:
+            await _follow_once(feed, auth)
+        except (grpc.aio.AioRpcError, TimeoutError) as error:
+            reason = error.code().name if isinstance(error, grpc.aio.AioRpcError) else "silent"
+            logger.warning("revocation stream broke", extra={"reason": reason})
+        await asyncio.sleep(RECONNECT_SECONDS)
+
+
+async def _follow_once(feed: RevocationFeed, auth: "AuthServiceAsyncStub") -> None:
+    call = auth.WatchRevocations(pb.WatchRevocationsRequest(after_sequence=feed.sequence))
+    try:
+        messages = call.__aiter__()
+        while True:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                try:
+                    message = await anext(messages)
+                except StopAsyncIteration:
+                    return
+            feed.take(message)
+    finally:
+        call.cancel()

@@ -1,0 +1,1 @@
+"""The auth service: users, API keys, identity tokens and revocations."""

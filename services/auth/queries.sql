@@ -1,0 +1,80 @@
+-- name: find_credential
+-- Returns a key by its SHA-256, with its user and the number of the newest revocation in the same snapshot.
+SELECT k.id AS api_key_id, k.user_id, u.email, k.key_hash, k.permissions, k.is_active AS key_is_active,
+       u.is_active AS user_is_active, k.expires_at,
+       (SELECT coalesce(max(sequence), 0) FROM revocations) AS revocation_sequence
+FROM api_keys k JOIN users u ON u.id = k.user_id
+WHERE k.key_hash = $1;
+
+-- name: create_user
+-- Stores a user.
+INSERT INTO users (email, name) VALUES ($1, $2)
+RETURNING id, email, name, is_active, created_at, updated_at;
+
+-- name: get_user
+-- Returns a user by id.
+SELECT id, email, name, is_active, created_at, updated_at FROM users WHERE id = $1;
+
+-- name: find_user_by_email
+-- Returns a user by email address, without regard to case.
+SELECT id, email, name, is_active, created_at, updated_at FROM users WHERE lower(email) = lower($1);
+
+-- name: list_users
+-- Returns a page of users, the newest first.
+SELECT id, email, name, is_active, created_at, updated_at FROM users
+WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3;
+
+-- name: update_user
+-- Changes those fields of a user whose argument is not null.
+UPDATE users SET name = coalesce($2, name), is_active = coalesce($3, is_active), updated_at = now() WHERE id = $1
+RETURNING id, email, name, is_active, created_at, updated_at;
+
+-- name: revoke_keys_of_user
+-- Makes all keys of a user inactive.
+UPDATE api_keys SET is_active = false, updated_at = now() WHERE user_id = $1 AND is_active;
+
+-- name: create_key
+-- Stores a key.
+INSERT INTO api_keys (user_id, name, key_hash, prefix, last_four, permissions, expires_at, created_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+RETURNING id, user_id, name, prefix, last_four, permissions, is_active, expires_at, last_used_at, created_at, updated_at;
+
+-- name: get_key
+-- Returns a key by id.
+SELECT id, user_id, name, prefix, last_four, permissions, is_active, expires_at, last_used_at, created_at, updated_at
+FROM api_keys WHERE id = $1;
+
+-- name: list_keys
+-- Returns a page of a user's keys, the newest first.
+SELECT id, user_id, name, prefix, last_four, permissions, is_active, expires_at, last_used_at, created_at, updated_at
+FROM api_keys WHERE user_id = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4;
+
+-- name: find_active_key_by_name
+-- Returns the id of a user's key of this name that works now.
+SELECT id FROM api_keys
+WHERE user_id = $1 AND name = $2 AND is_active AND (expires_at IS NULL OR expires_at > now()) LIMIT 1;
+
+-- name: update_key
+-- Changes those fields of a key whose argument is not null; $6 takes the end away. Scopes replace those of old, in
+-- whatever form they were stored.
+UPDATE api_keys
+SET name = coalesce($2, name),
+    permissions = CASE WHEN $3::jsonb IS NULL THEN permissions ELSE (permissions - 'admin') || $3::jsonb END,
+    is_active = coalesce($4, is_active),
+    expires_at = CASE WHEN $6 THEN NULL ELSE coalesce($5, expires_at) END,
+    updated_at = now()
+WHERE id = $1
+RETURNING id, user_id, name, prefix, last_four, permissions, is_active, expires_at, last_used_at, created_at, updated_at;
+
+-- name: latest_revocations
+-- Returns the newest revocations, the newest first.
+SELECT sequence, api_key_id, user_id FROM revocations ORDER BY sequence DESC LIMIT $1;
+
+-- name: revocations_after
+-- Returns the revocations after a number, in order.
+SELECT sequence, api_key_id, user_id FROM revocations WHERE sequence > $1 ORDER BY sequence LIMIT $2;
+
+-- name: forget_old_revocations
+-- Deletes revocations that no identity can outlive. The newest one stays: it holds the number.
+DELETE FROM revocations
+WHERE created_at < now() - interval '1 day' AND sequence < (SELECT max(sequence) FROM revocations);

@@ -1,0 +1,98 @@
+"""Building the auth service from its settings and its database."""
+
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator
+
+from gaia.auth.v1 import (
+    api_key_service_pb2,
+    api_key_service_pb2_grpc,
+    auth_service_pb2,
+    auth_service_pb2_grpc,
+    user_service_pb2,
+    user_service_pb2_grpc,
+)
+
+from services.auth.credentials import CredentialCheck
+from services.auth.handlers import ApiKeyHandlers, AuthHandlers, UserHandlers, encode_identity
+from services.auth.revocations import RevocationHub
+from services.auth.settings import AuthSettings
+from services.auth.signing import IdentitySigner
+from services.auth.store_postgres import PostgresStore
+from shared.db.pool import Database
+from shared.identity.authenticator import Authenticator
+from shared.identity.revocations import RevocationFeed
+from shared.identity.token import SigningKeys, TokenVerifier
+from shared.rpc.mesh import MeshIdentity, background, forgetting
+from shared.rpc.server import RpcServer
+
+SERVICES = (
+    auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"],
+    user_service_pb2.DESCRIPTOR.services_by_name["UserService"],
+    api_key_service_pb2.DESCRIPTOR.services_by_name["ApiKeyService"],
+)
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: AuthSettings) -> AsyncIterator[RpcServer]:
+    """Serves while the block runs, and drains at its end. Raises SettingsError, or OSError for the address."""
+    signer = IdentitySigner(settings.load_signing_keys())
+    url = settings.database_url.get_secret_value()
+    database = Database(url, size=settings.database_pool_size)
+    store = PostgresStore(database)
+    check = CredentialCheck(settings.env, store, signer, _now)
+    hub = RevocationHub(url)
+    identity = _own_identity(settings.env, check, signer.public_keys)
+    server = RpcServer(
+        listen=settings.listen,
+        services=SERVICES,
+        register=(
+            lambda server: auth_service_pb2_grpc.add_AuthServiceServicer_to_server(
+                AuthHandlers(check, signer.public_keys, identity.verifier, hub, store), server
+            ),
+            lambda server: user_service_pb2_grpc.add_UserServiceServicer_to_server(UserHandlers(store), server),
+            lambda server: api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server(
+                ApiKeyHandlers(store, _now), server
+            ),
+        ),
+        interceptors=identity.interceptors(SERVICES),
+        probes={"database": database.ping},
+    )
+    await database.open()
+    try:
+        async with background(hub.run()), background(_follow_own(hub, identity.feed)):
+            await server.start()
+            try:
+                yield server
+            finally:
+                await server.stop(settings.drain_seconds)
+    finally:
+        await database.close()
+
+
+def _own_identity(environment: str, check: CredentialCheck, public_keys: SigningKeys) -> MeshIdentity:
+    """Auth knows its callers by the same rules as every service, and asks itself."""
+
+    async def exchange(key: str) -> auth_service_pb2.AuthenticateResponse:
+        return encode_identity(await check.authenticate(key))
+
+    async def fetch_keys() -> SigningKeys:
+        return public_keys
+
+    feed = RevocationFeed()
+    verifier = TokenVerifier(environment, fetch_keys)
+    feed.listen(forgetting(verifier))
+    return MeshIdentity(feed, verifier, Authenticator(exchange, feed))
+
+
+async def _follow_own(hub: RevocationHub, feed: RevocationFeed) -> None:
+    async for event in hub.watch(0):
+        feed.take(
+            auth_service_pb2.WatchRevocationsResponse(
+                sequence=event.sequence, api_key_id=event.api_key_id, user_id=event.user_id, reset=event.reset
+            )
+        )
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

@@ -1,0 +1,49 @@
+"""What the auth service needs of a store."""
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from typing import Protocol
+
+from services.auth.models import ApiKey, Credential, NewApiKey, User
+from shared.db.paging import Place
+
+
+class Store(Protocol):
+    """Users and keys. Every method raises Unavailable when the store does not answer."""
+
+    async def find_credential(self, digest: str) -> Credential | None:
+        """Returns what is stored of the key with this SHA-256."""
+
+    async def create_user(self, email: str, name: str) -> User:
+        """Stores a user. Raises AlreadyExists when the email address is taken."""
+
+    async def get_user(self, user_id: uuid.UUID) -> User | None:
+        """Returns a user."""
+
+    async def list_users(self, after: Place, limit: int) -> Sequence[User]:
+        """Returns users, the newest first."""
+
+    async def update_user(self, user_id: uuid.UUID, *, name: str | None, is_active: bool | None) -> User | None:
+        """Changes what is not None. A user made inactive loses all keys in the same transaction."""
+
+    async def create_key(self, key: NewApiKey) -> ApiKey:
+        """Stores a key. Raises NotFound when its user is not there."""
+
+    async def get_key(self, key_id: uuid.UUID) -> ApiKey | None:
+        """Returns a key."""
+
+    async def list_keys(self, user_id: uuid.UUID, after: Place, limit: int) -> Sequence[ApiKey]:
+        """Returns a user's keys, the newest first."""
+
+    async def update_key(
+        self,
+        key_id: uuid.UUID,
+        *,
+        name: str | None,
+        scopes: tuple[str, ...] | None,
+        is_active: bool | None,
+        expires_at: dt.datetime | None,
+        clear_expires_at: bool,
+    ) -> ApiKey | None:
+        """Changes what is not None; `clear_expires_at` takes the end away."""

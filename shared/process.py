@@ -1,0 +1,41 @@
+"""What every `__main__` does around its service: settings, logs, the event loop, and an orderly end."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import uvloop
+
+from shared.settings import CommonSettings, SettingsError, load
+from shared.telemetry import configure_logging
+
+EXIT_SETTINGS = 2
+"""Exit code for settings that are missing or wrong, and for an address that cannot be had."""
+
+S = TypeVar("S", bound=CommonSettings)
+
+
+def main(name: str, settings_class: type[S], run: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> int:
+    """Runs a process until SIGINT or SIGTERM; returns its exit code. Called by `__main__` modules only.
+
+    `run` gets the settings and an event that is set when the process is to end; it returns when everything is drained.
+    A setting that is missing or wrong, or an address in use, is one line on standard error.
+    """
+    try:
+        settings = load(settings_class)
+        configure_logging(name, settings.log_level)
+        uvloop.run(_until_signalled(settings, run))
+    except (SettingsError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201 - the one line for whoever started the process
+        return EXIT_SETTINGS
+    return 0
+
+
+async def _until_signalled(settings: S, run: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await run(settings, stop)
