@@ -1,0 +1,21 @@
+"""Fixtures that every test may use: a Postgres server, and an empty database in it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.postgres import PostgresServer, running_server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A Postgres server with Gaia's roles."""
+    yield from running_server()
+
+
+@pytest.fixture(scope="module")
+def database(postgres: PostgresServer) -> Iterator[str]:
+    """The name of a migrated, empty database; `postgres.url(database, role)` is its URL."""
+    name = postgres.create_database()
+    yield name
+    postgres.drop_database(name)
