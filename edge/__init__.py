@@ -1,0 +1,1 @@
+"""The REST edge: HTTP and JSON in front of the gRPC services."""
