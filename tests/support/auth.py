@@ -1,0 +1,61 @@
+"""The auth service in the test's own process, and users with keys in its database."""
+
+import base64
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+import grpc
+from pydantic import SecretStr
+
+from services.auth.bootstrap import ensure_user_with_key
+from services.auth.server import serving
+from services.auth.settings import AuthSettings
+from shared.rpc.channel import connect
+from tests.support.postgres import PostgresServer
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """A running auth service: its address, its channel, and the owner's URL of its database."""
+
+    address: str
+    channel: grpc.aio.Channel
+    owner_url: str
+
+    async def new_key(self, email: str = "", scopes: Sequence[str] = ("admin",)) -> str:
+        """Returns a new key of a user, who is created when need be."""
+        connection = await asyncpg.connect(self.owner_url)
+        try:
+            key = await ensure_user_with_key(
+                connection,
+                email=email or f"{secrets.token_hex(8)}@gaia.test",
+                environment="test",
+                key_name=secrets.token_hex(8),
+                scopes=scopes,
+            )
+        finally:
+            await connection.close()
+        assert key is not None
+        return key
+
+
+def new_signing_key() -> str:
+    """Returns the seed of a new signing key as settings take it."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+@contextlib.asynccontextmanager
+async def running_auth(postgres: PostgresServer, database: str) -> AsyncIterator[Auth]:
+    """Runs auth on a free port of the loopback interface."""
+    settings = AuthSettings(
+        env="test",
+        listen="127.0.0.1:0",
+        database_url=SecretStr(postgres.url(database, "gaia_auth")),
+        signing_keys=SecretStr(new_signing_key()),
+        drain_seconds=0.5,
+    )
+    async with serving(settings) as server, connect(server.address) as channel:
+        yield Auth(server.address, channel, postgres.url(database, "gaia_owner"))

@@ -1,0 +1,334 @@
+"""Hypothesis strategies: message types of every kind, and messages of them."""
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import (
+    any_pb2,
+    descriptor_pb2,
+    descriptor_pool,
+    duration_pb2,
+    field_mask_pb2,
+    message_factory,
+    struct_pb2,
+    timestamp_pb2,
+    wrappers_pb2,
+)
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from hypothesis import strategies as st
+
+F = descriptor_pb2.FieldDescriptorProto
+
+WELL_KNOWN_FILES = (any_pb2, duration_pb2, field_mask_pb2, struct_pb2, timestamp_pb2, wrappers_pb2)
+WELL_KNOWN = tuple(
+    f".google.protobuf.{name}"
+    for name in (
+        *("Timestamp", "Duration", "FieldMask", "Struct", "Value", "ListValue", "Any"),
+        *("DoubleValue", "FloatValue", "Int64Value", "UInt64Value", "Int32Value", "UInt32Value"),
+        *("BoolValue", "StringValue", "BytesValue"),
+    )
+)
+SCALARS = tuple(t for t in range(1, 19) if t not in (F.TYPE_GROUP, F.TYPE_MESSAGE, F.TYPE_ENUM))
+MAP_KEYS = tuple(t for t in SCALARS if t not in (F.TYPE_DOUBLE, F.TYPE_FLOAT, F.TYPE_BYTES))
+EDITION_2023 = descriptor_pb2.Edition.EDITION_2023
+
+# Each has another JSON name; letter case and underscores aside they differ, as protobuf demands.
+FIELD_NAMES = (
+    "a",
+    "b_c",
+    "long_field_name",
+    "_lead",
+    "n1_2x",
+    "class",
+    "camelCase",
+    "trail_",
+    "value",
+    "x9",
+    "kind",
+    "p_q_r",
+)
+TEXTS = ("", "a", "na\u00efve", "\U0001f600", 'quo"te\\', 'colon: ": :', "{[", "\x00\x1f", "1", "true", "null", " x ")
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A pool with one random file, and the message types in it."""
+
+    pool: descriptor_pool.DescriptorPool
+    messages: tuple[Descriptor, ...]
+
+
+@st.composite
+def contracts(draw: st.DrawFn) -> Contract:
+    """One to three message types and two enums, of any syntax, referring to one another and to well-known types."""
+    syntax = draw(st.sampled_from(("proto3", "proto2", "editions")))
+    file = descriptor_pb2.FileDescriptorProto(name="random.proto", package="t", syntax=syntax)
+    if syntax == "editions":
+        file.edition = EDITION_2023
+    file.dependency.extend(module.DESCRIPTOR.name for module in WELL_KNOWN_FILES)
+    for name in ("E", "G"):
+        enum = file.enum_type.add(name=name)
+        for index, number in enumerate((0, 1, -3, 1, 70)):
+            enum.value.add(name=f"{name}_{'ZERO ONE MINUS UNO MANY'.split()[index]}", number=number)
+        enum.options.allow_alias = True
+    if syntax == "editions":
+        file.enum_type[1].options.features.enum_type = descriptor_pb2.FeatureSet.CLOSED
+    count = draw(st.integers(1, 3))
+    for index in range(count):
+        message = file.message_type.add(name=f"M{index}")
+        names = draw(st.lists(st.sampled_from(FIELD_NAMES), max_size=6, unique=True))
+        for number, name in enumerate(names, 1):
+            _add_field(draw, file, message, name, number, count, syntax)
+        _add_oneof(draw, message, syntax)
+    if syntax == "proto2":
+        file.message_type[0].extension_range.add(start=100, end=200)
+        file.extension.add(name="ext", number=100, label=1, extendee=".t.M0", type=draw(st.sampled_from(SCALARS)))
+        file.extension.add(name="ext_m", number=101, label=3, extendee=".t.M0", type=F.TYPE_MESSAGE, type_name=".t.M0")
+    pool = descriptor_pool.DescriptorPool()
+    for module in WELL_KNOWN_FILES:
+        pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
+    pool.AddSerializedFile(file.SerializeToString())
+    return Contract(pool, tuple(pool.FindMessageTypeByName(f"t.M{index}") for index in range(count)))
+
+
+def _add_field(
+    draw: st.DrawFn,
+    file: descriptor_pb2.FileDescriptorProto,
+    message: descriptor_pb2.DescriptorProto,
+    name: str,
+    number: int,
+    messages: int,
+    syntax: str,
+) -> None:
+    shape = draw(st.sampled_from(("scalar", "scalar", "enum", "message", "known", "map", "group")))
+    field = message.field.add(name=name, number=number, label=draw(st.sampled_from((1, 1, 3))))
+    if draw(st.integers(0, 9)) == 0:
+        field.json_name = f"@{name}"
+    if shape == "map":
+        entry_name = "".join(part.capitalize() for part in name.split("_")) if name[0] != "_" else name[1:].capitalize()
+        entry_name = _entry_name(name)
+        entry = message.nested_type.add(name=entry_name)
+        entry.options.map_entry = True
+        entry.field.add(name="key", number=1, label=1, type=draw(st.sampled_from(MAP_KEYS)))
+        value = entry.field.add(name="value", number=2, label=1)
+        _set_type(draw, value, draw(st.sampled_from(("scalar", "enum", "message", "known"))), messages, syntax)
+        field.label = F.LABEL_REPEATED
+        field.type = F.TYPE_MESSAGE
+        field.type_name = f".t.{message.name}.{entry_name}"
+        return
+    if shape == "group" and syntax != "proto3":
+        _set_type(draw, field, "message", messages, syntax)
+        if syntax == "editions":
+            field.options.features.message_encoding = descriptor_pb2.FeatureSet.DELIMITED
+        else:
+            field.type = F.TYPE_GROUP
+        return
+    _set_type(draw, field, "known" if shape == "group" else shape, messages, syntax)
+    if field.label == 1:
+        if syntax == "proto3" and field.type != F.TYPE_MESSAGE and draw(st.booleans()):
+            field.proto3_optional = True
+            field.oneof_index = len(message.oneof_decl)
+            message.oneof_decl.add(name=f"_{name}_optional")
+        elif syntax == "editions" and field.type != F.TYPE_MESSAGE and draw(st.booleans()):
+            field.options.features.field_presence = descriptor_pb2.FeatureSet.IMPLICIT
+            if field.type == F.TYPE_ENUM:
+                field.type_name = ".t.E"
+
+
+def _entry_name(name: str) -> str:
+    """Name a map's entry as protoc does, which the pool checks."""
+    out, upper = "", True
+    for letter in name:
+        if letter == "_":
+            upper = True
+        else:
+            out += letter.upper() if upper else letter
+            upper = False
+    return out + "Entry"
+
+
+def _set_type(draw: st.DrawFn, field: Any, shape: str, messages: int, syntax: str) -> None:
+    if shape == "scalar":
+        field.type = draw(st.sampled_from(SCALARS))
+    elif shape == "enum":
+        field.type = F.TYPE_ENUM
+        # The null enum is open; a closed type or map value of another syntax may not hold it.
+        names = (".t.E", ".t.G", ".google.protobuf.NullValue") if syntax == "proto3" else (".t.E", ".t.G")
+        field.type_name = draw(st.sampled_from(names))
+    else:
+        field.type = F.TYPE_MESSAGE
+        field.type_name = (
+            draw(st.sampled_from(WELL_KNOWN)) if shape == "known" else f".t.M{draw(st.integers(0, messages - 1))}"
+        )
+
+
+def _add_oneof(draw: st.DrawFn, message: descriptor_pb2.DescriptorProto, syntax: str) -> None:
+    """Move some singular fields into a oneof; real ones must stand before those of optional fields."""
+    free = [f for f in message.field if f.label == 1 and not f.HasField("oneof_index") and not f.options.ListFields()]
+    if len(free) < 2 or not draw(st.booleans()):
+        return
+    message.oneof_decl.insert(0, descriptor_pb2.OneofDescriptorProto(name="choice"))
+    for field in message.field:
+        if field.HasField("oneof_index"):
+            field.oneof_index += 1
+    # Protobuf wants the members together, one after the other.
+    chosen = free[:3]
+    rest = [f for f in message.field if f not in chosen]
+    for field in chosen:
+        field.oneof_index = 0
+    ordered = [*chosen, *rest]
+    copies = [F.FromString(f.SerializeToString()) for f in ordered]
+    del message.field[:]
+    message.field.extend(copies)
+
+
+def new(descriptor: Descriptor) -> Any:
+    """Return an empty message of a type."""
+    return message_factory.GetMessageClass(descriptor)()
+
+
+INTEGERS = {
+    **dict.fromkeys((F.TYPE_INT32, F.TYPE_SINT32, F.TYPE_SFIXED32), (-(2**31), 2**31 - 1)),
+    **dict.fromkeys((F.TYPE_UINT32, F.TYPE_FIXED32), (0, 2**32 - 1)),
+    **dict.fromkeys((F.TYPE_INT64, F.TYPE_SINT64, F.TYPE_SFIXED64), (-(2**63), 2**63 - 1)),
+    **dict.fromkeys((F.TYPE_UINT64, F.TYPE_FIXED64), (0, 2**64 - 1)),
+}
+
+
+def scalar_values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
+    """Values that a scalar or enum field holds."""
+    if field.type in INTEGERS:
+        low, high = INTEGERS[field.type]
+        return st.one_of(st.sampled_from((low, high, max(low, -1), 0, 1)), st.integers(low, high))
+    if field.type == F.TYPE_DOUBLE:
+        return st.floats()
+    if field.type == F.TYPE_FLOAT:
+        return st.floats(width=32)
+    if field.type == F.TYPE_BOOL:
+        return st.booleans()
+    if field.type == F.TYPE_BYTES:
+        return st.binary(max_size=5)
+    if field.type == F.TYPE_ENUM:
+        known = [value.number for value in field.enum_type.values]
+        return st.sampled_from(known if field.enum_type.is_closed else [*known, 5, -(2**31)])
+    return st.one_of(st.sampled_from(TEXTS), st.text(max_size=6))
+
+
+def json_like(max_leaves: int = 6) -> st.SearchStrategy[Any]:
+    """Values that a Struct may hold."""
+    leaves = st.one_of(
+        st.none(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(TEXTS)
+    )
+    return st.recursive(
+        leaves,
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(TEXTS), inner, max_size=3)
+        ),
+        max_leaves=max_leaves,
+    )
+
+
+@st.composite
+def messages(draw: st.DrawFn, contract: Contract, descriptor: Descriptor) -> Message:
+    """A message of a type, with well-known types in their valid range."""
+    message = new(descriptor)
+    fill(draw, contract, message, 0)
+    return message
+
+
+def fill(draw: st.DrawFn, contract: Contract, message: Any, depth: int) -> None:
+    """Give some of a message's fields values, extensions included."""
+    descriptor = message.DESCRIPTOR
+    if descriptor.full_name.startswith("google.protobuf."):
+        _fill_known(draw, contract, message, depth)
+        return
+    for field in descriptor.fields:
+        if draw(st.integers(0, 3)):
+            _fill_field(draw, contract, message, field, depth)
+    for extension in contract.pool.FindAllExtensions(descriptor) if descriptor.is_extendable else ():
+        if draw(st.booleans()):
+            if extension.is_repeated:
+                if depth < 3:
+                    fill(draw, contract, message.Extensions[extension].add(), depth + 1)
+            else:
+                message.Extensions[extension] = draw(scalar_values(extension))
+
+
+def _fill_field(draw: st.DrawFn, contract: Contract, message: Any, field: FieldDescriptor, depth: int) -> None:
+    nested = field.message_type
+    if nested is not None and nested.GetOptions().map_entry:
+        key_field, value_field = nested.fields_by_name["key"], nested.fields_by_name["value"]
+        entries = getattr(message, field.name)
+        for key in draw(st.lists(scalar_values(key_field), max_size=2)):
+            if value_field.message_type is None:
+                entries[key] = draw(scalar_values(value_field))
+            elif depth < 3:
+                fill(draw, contract, entries[key], depth + 1)
+    elif nested is not None:
+        if depth >= 3:
+            return
+        if field.is_repeated:
+            for _ in range(draw(st.integers(0, 2))):
+                fill(draw, contract, getattr(message, field.name).add(), depth + 1)
+        else:
+            inner = getattr(message, field.name)
+            inner.SetInParent()
+            fill(draw, contract, inner, depth + 1)
+    elif field.is_repeated:
+        getattr(message, field.name).extend(draw(st.lists(scalar_values(field), max_size=3)))
+    else:
+        setattr(message, field.name, draw(scalar_values(field)))
+
+
+def _fill_known(draw: st.DrawFn, contract: Contract, message: Any, depth: int) -> None:
+    name = message.DESCRIPTOR.name
+    if name == "Timestamp":
+        message.seconds = draw(
+            st.one_of(st.sampled_from((-62135596800, 253402300799, 0)), st.integers(-(10**10), 10**10))
+        )
+        message.nanos = draw(st.sampled_from((0, 1, 1000, 999_000_000, 123_456_000, 999_999_999)))
+    elif name == "Duration":
+        sign = draw(st.sampled_from((1, -1)))
+        message.seconds = sign * draw(st.sampled_from((0, 1, 59, 10**9, 315_575_999_999)))
+        message.nanos = sign * draw(st.sampled_from((0, 1, 1000, 999_000_000, 123_456_789)))
+    elif name == "FieldMask":
+        message.paths.extend(draw(st.lists(st.sampled_from(("a", "b_c", "d.e_f", "long_name.x")), max_size=2)))
+    elif name == "Struct":
+        message.update(draw(st.dictionaries(st.sampled_from(TEXTS), json_like(), max_size=3)))
+    elif name == "ListValue":
+        message.extend(draw(st.lists(json_like(), max_size=3)))
+    elif name == "Value":
+        _fill_value(message, draw(json_like()))
+    elif name == "Any":
+        if depth < 3 and draw(st.booleans()):
+            known = ("google.protobuf.Duration", "google.protobuf.Struct", "google.protobuf.Int64Value", "t.M0")
+            inner = new(contract.pool.FindMessageTypeByName(draw(st.sampled_from(known))))
+            fill(draw, contract, inner, depth + 1)
+            message.type_url = f"type.googleapis.com/{inner.DESCRIPTOR.full_name}"
+            message.value = inner.SerializeToString(deterministic=True)
+    else:
+        message.value = draw(scalar_values(message.DESCRIPTOR.fields[0]))
+
+
+def _fill_value(message: Any, value: Any) -> None:
+    if value is None:
+        message.null_value = 0
+    elif isinstance(value, bool):
+        message.bool_value = value
+    elif isinstance(value, float):
+        message.number_value = value
+    elif isinstance(value, str):
+        message.string_value = value
+    elif isinstance(value, list):
+        message.list_value.SetInParent()
+        message.list_value.extend(value)
+    else:
+        message.struct_value.SetInParent()
+        message.struct_value.update(value)
+
+
+def single(value: float) -> float:
+    """Return a double as the float that a message keeps of it."""
+    return float(struct.unpack("<f", struct.pack("<f", value))[0])
