@@ -30,12 +30,15 @@ class MeshIdentity:
         return [CallInterceptor(), AuthInterceptor(services, self.verifier, self.authenticator)]
 
 
-def mesh_identity(environment: str, auth: grpc.aio.Channel) -> MeshIdentity:
-    """Builds a process's identity from a channel to auth. Asks nothing yet."""
+def mesh_identity(environment: str, auth: grpc.aio.Channel, capacity: int = 10_000) -> MeshIdentity:
+    """Builds a process's identity from a channel to auth. Asks nothing yet.
+
+    `capacity` is how many keys' identities are kept.
+    """
     stub = AuthServiceStub(auth)
     feed = RevocationFeed()
     verifier = TokenVerifier(environment, remote_signing_keys(stub))
-    authenticator = Authenticator(remote_exchange(stub), feed)
+    authenticator = Authenticator(remote_exchange(stub), feed, capacity=capacity)
     feed.listen(forgetting(verifier))
     return MeshIdentity(feed, verifier, authenticator)
 

@@ -5,7 +5,7 @@ from typing import NoReturn
 import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
-from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped] # no stubs exist
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from shared import errors
 

@@ -98,6 +98,7 @@ class MethodRules(_message.Message):
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     MAX_BODY_BYTES_FIELD_NUMBER: _builtins.int
     OMIT_DEFAULTS_FIELD_NUMBER: _builtins.int
+    CALLS_PER_MINUTE_PER_ADDRESS_FIELD_NUMBER: _builtins.int
     authenticated: _builtins.bool
     """Any caller with a valid identity may call, whatever its scopes."""
     public: _builtins.bool
@@ -118,6 +119,8 @@ class MethodRules(_message.Message):
     """Largest request body, in bytes. 0 means the edge's default (1 MiB)."""
     omit_defaults: _builtins.bool
     """Leave out fields that hold their default value. Default: they are written, so that clients can index them."""
+    calls_per_minute_per_address: _builtins.int
+    """Most calls a minute from one address, for methods that anybody may call. 0 means no limit."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The caller needs one of these scopes. The scope `admin` satisfies each of them."""
@@ -141,10 +144,11 @@ class MethodRules(_message.Message):
         timeout_seconds: _builtins.int = ...,
         max_body_bytes: _builtins.int = ...,
         omit_defaults: _builtins.bool = ...,
+        calls_per_minute_per_address: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["alternative", b"alternative"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternative", b"alternative", "authenticated", b"authenticated", "end_marker", b"end_marker", "error_style", b"error_style", "framing", b"framing", "ignore_unknown", b"ignore_unknown", "max_body_bytes", b"max_body_bytes", "omit_defaults", b"omit_defaults", "public", b"public", "scopes", b"scopes", "success_code", b"success_code", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternative", b"alternative", "authenticated", b"authenticated", "calls_per_minute_per_address", b"calls_per_minute_per_address", "end_marker", b"end_marker", "error_style", b"error_style", "framing", b"framing", "ignore_unknown", b"ignore_unknown", "max_body_bytes", b"max_body_bytes", "omit_defaults", b"omit_defaults", "public", b"public", "scopes", b"scopes", "success_code", b"success_code", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,115 @@
+"""The edge: its routes and its middleware, in one visible list."""
+
+import contextlib
+import importlib.metadata
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+
+import grpc
+from gaia.asset.v1 import asset_service_pb2
+from gaia.auth.v1 import api_key_service_pb2, auth_service_pb2, user_service_pb2
+from gaia.chat.v1 import chat_service_pb2, completion_service_pb2, model_service_pb2, provider_service_pb2
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Mount, Route
+
+from edge.auth import Authorizer
+from edge.errors import STYLES, http_status, style_of_path
+from edge.health import HealthReporter
+from edge.pages import Pages
+from edge.rules import method_options
+from edge.settings import EdgeSettings
+from edge.transcoding.app import Transcoder
+from edge.transcoding.options import HeaderRules
+from edge.transcoding.profile import STRICT
+from shared.rpc.channel import connect
+from shared.rpc.mesh import following, mesh_identity
+
+CONTRACTS: Mapping[str, tuple[FileDescriptor, ...]] = {
+    "auth": (auth_service_pb2.DESCRIPTOR, user_service_pb2.DESCRIPTOR, api_key_service_pb2.DESCRIPTOR),
+    "chat": (
+        chat_service_pb2.DESCRIPTOR,
+        completion_service_pb2.DESCRIPTOR,
+        model_service_pb2.DESCRIPTOR,
+        provider_service_pb2.DESCRIPTOR,
+    ),
+    "asset": (asset_service_pb2.DESCRIPTOR,),
+}
+"""The contracts that the edge serves, by the process that implements them."""
+
+HEADERS = HeaderRules(
+    forwarded=(
+        "traceparent",
+        "tracestate",
+        "idempotency-key",
+        "accept-language",
+        "anthropic-version",
+        "anthropic-beta",
+    ),
+    # The key is read here and goes no further; identity is set here and comes from nowhere else.
+    reserved=("authorization", "x-api-key", "x-gaia-", "cookie"),
+)
+PROFILE = replace(STRICT, emit_defaults=True)
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: EdgeSettings) -> AsyncIterator[Starlette]:
+    """Yields the application while its channels are open."""
+    targets = {"auth": settings.auth_target, "chat": settings.chat_target, "asset": settings.asset_target}
+    async with contextlib.AsyncExitStack() as stack:
+        channels = {name: await stack.enter_async_context(connect(target)) for name, target in targets.items()}
+        identity = mesh_identity(settings.env, channels["auth"], capacity=settings.key_cache_size)
+        await stack.enter_async_context(following(identity.feed, channels["auth"]))
+        # Compiled before the first request, so that faulty contracts stop the start.
+        transcoder = build_transcoder(
+            channels, Authorizer(services(), identity.authenticator, settings.trusted_proxies)
+        )
+        pages = Pages(HealthReporter(channels, version()), version())
+        yield Starlette(routes=routes(pages, transcoder))
+
+
+def routes(pages: Pages, transcoder: Transcoder) -> list[BaseRoute]:
+    """Every route of the edge: its own pages, then all that the contracts declare."""
+    own = {
+        "/": pages.index,
+        "/health": pages.health,
+        "/livez": pages.alive,
+        "/readyz": pages.ready,
+        "/api/v0.2": pages.v02,
+        "/api/v0.2/health": pages.v02_health,
+    }
+    listed: list[BaseRoute] = []
+    for path, page in own.items():
+        both = dict.fromkeys((path, path.rstrip("/") + "/"))  # with and without the slash, and never a redirect
+        listed += [Route(form, page, methods=["GET"]) for form in both]
+    return [*listed, Mount("/", app=transcoder)]
+
+
+def build_transcoder(channels: Mapping[str, grpc.aio.Channel], authorizer: Authorizer) -> Transcoder:
+    """Compiles the contracts' routes. Raises RouteTableError naming every fault in them."""
+    owner = {service.full_name: name for name, files in CONTRACTS.items() for service in _services(files)}
+    return Transcoder(
+        services(),
+        lambda service: channels[owner[service.full_name]],
+        profile=PROFILE,
+        method_options=method_options,
+        authorize=authorizer,
+        error_styles=STYLES,
+        style_of_path=style_of_path,
+        http_status=http_status,
+        headers=HEADERS,
+    )
+
+
+def services() -> list[ServiceDescriptor]:
+    """Every service of the contracts."""
+    return [service for files in CONTRACTS.values() for service in _services(files)]
+
+
+def version() -> str:
+    """The version of Gaia that is installed."""
+    return importlib.metadata.version("gaia")
+
+
+def _services(files: tuple[FileDescriptor, ...]) -> list[ServiceDescriptor]:
+    return [service for file in files for service in file.services_by_name.values()]

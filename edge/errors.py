@@ -1,0 +1,138 @@
+"""How Gaia's errors look to each family of clients. The table from gRPC to HTTP is `edge.transcoding.errors`'."""
+
+from typing import Any
+
+import orjson
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import error_details_pb2
+
+from edge.transcoding.errors import ErrorStyle, Status, StatusStyle
+
+PLAIN, OPENAI, ANTHROPIC = "plain", "openai", "anthropic"
+
+JSON = "application/json"
+BAD_UPSTREAM = "BAD_UPSTREAM"
+
+
+def http_status(status: Status) -> int | None:
+    """Returns the HTTP status that a reason asks for, None for that of the table: a provider's nonsense is 502."""
+    return 502 if _reason(status.details) == BAD_UPSTREAM else None
+
+
+def style_of_path(path: str) -> str:
+    """Names the style for a path that no route matched: the one of the clients that use its neighbours."""
+    if path.startswith("/v1/messages"):
+        return ANTHROPIC
+    if path.startswith("/v1/"):
+        return OPENAI
+    return PLAIN if path.startswith("/api/v0.3/") else ""
+
+
+class DefaultStyle(StatusStyle):
+    """`{"code","message","details","detail"}`: google.rpc.Status, with the message again where older clients look."""
+
+    event = ""
+
+    def value(self, status: Status) -> dict[str, Any]:
+        """Returns the status as a JSON object."""
+        return {**super().value(status), "detail": status.message}
+
+    def record(self, status: Status, http_status: int, request_id: str) -> bytes:
+        """Returns the native stream's `error` event."""
+        event = {"type": "error", "error": status.message, "code": status.code, "request_id": request_id}
+        return orjson.dumps({**event, "fallback_available": False})
+
+
+class PlainStyle:
+    """`{"error": "<message>"}`."""
+
+    event = ""
+
+    def body(self, status: Status, http_status: int, request_id: str) -> tuple[str, bytes]:
+        """Returns the message."""
+        return JSON, self.record(status, http_status, request_id)
+
+    def record(self, status: Status, http_status: int, request_id: str) -> bytes:
+        """Returns the message."""
+        return orjson.dumps({"error": status.message})
+
+
+class OpenAIStyle:
+    """`{"error":{"message","type","param","code"}}`, as the OpenAI SDKs read it."""
+
+    event = ""
+
+    def body(self, status: Status, http_status: int, request_id: str) -> tuple[str, bytes]:
+        """Returns the error."""
+        return JSON, self.record(status, http_status, request_id)
+
+    def record(self, status: Status, http_status: int, request_id: str) -> bytes:
+        """Returns the error."""
+        return orjson.dumps(
+            {
+                "error": {
+                    "message": status.message,
+                    "type": _OPENAI_TYPES.get(
+                        http_status, "api_error" if http_status >= 500 else "invalid_request_error"
+                    ),
+                    "param": _first_field(status.details),
+                    "code": (_reason(status.details) or status.name).lower(),
+                }
+            }
+        )
+
+
+class AnthropicStyle:
+    """`{"type":"error","error":{"type","message"},"request_id"}`, as the Anthropic SDKs read it."""
+
+    event = "error"
+
+    def body(self, status: Status, http_status: int, request_id: str) -> tuple[str, bytes]:
+        """Returns the error."""
+        return JSON, self.record(status, http_status, request_id)
+
+    def record(self, status: Status, http_status: int, request_id: str) -> bytes:
+        """Returns the error."""
+        kind = _ANTHROPIC_TYPES.get(http_status, "api_error" if http_status >= 500 else "invalid_request_error")
+        error = {"type": kind, "message": status.message}
+        return orjson.dumps({"type": "error", "error": error, "request_id": request_id})
+
+
+STYLES: dict[str, ErrorStyle] = {
+    "": DefaultStyle(),
+    PLAIN: PlainStyle(),
+    OPENAI: OpenAIStyle(),
+    ANTHROPIC: AnthropicStyle(),
+}
+"""Every style by the name that `MethodOptions.error_style` uses; the empty name is the default."""
+
+_OPENAI_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    429: "rate_limit_error",
+    503: "service_unavailable_error",
+}
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def _reason(details: tuple[AnyMessage, ...]) -> str:
+    info = error_details_pb2.ErrorInfo()
+    return next((str(info.reason) for detail in details if detail.Unpack(info)), "")
+
+
+def _first_field(details: tuple[AnyMessage, ...]) -> str | None:
+    request = error_details_pb2.BadRequest()
+    for detail in details:
+        if detail.Unpack(request) and request.field_violations:
+            return str(request.field_violations[0].field) or None
+    return None
