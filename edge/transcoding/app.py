@@ -1,0 +1,246 @@
+"""The ASGI application: HTTP and JSON in front of gRPC services."""
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from urllib.parse import quote
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from starlette.types import Receive, Scope, Send
+
+from edge.transcoding.call import Surroundings
+from edge.transcoding.codec import Codec
+from edge.transcoding.compiler import ChannelSource, Compiler
+from edge.transcoding.endpoint import Endpoint
+from edge.transcoding.errors import (
+    Code,
+    ErrorStyle,
+    ProblemStyle,
+    RpcFailure,
+    Status,
+    StatusStyle,
+    failure,
+    failure_of_binding,
+)
+from edge.transcoding.exchange import ClientGoneError, Exchange, ResponseCutError
+from edge.transcoding.headers import (
+    REQUEST_ID,
+    MetadataPair,
+    RequestHeaders,
+    ReservedNames,
+    ResponseHeaders,
+    sane_request_id,
+)
+from edge.transcoding.json_plan import ChoosingCodec
+from edge.transcoding.options import HeaderRules, Limits, MethodOptionsSource, default_method_options
+from edge.transcoding.paths import PathError
+from edge.transcoding.profile import STRICT, Profile
+from edge.transcoding.routes import Route
+from edge.transcoding.violations import BindingError
+
+_LOG = logging.getLogger(__name__)
+
+Authorizer = Callable[[Route, Scope], Sequence[MetadataPair] | Awaitable[Sequence[MetadataPair]]]
+"""Asked after routing and before the body is read: returns metadata to add, or raises `RpcFailure`.
+
+An answer that is at hand is returned as it is and costs no task; one that must be waited for is an awaitable.
+"""
+
+StyleChooser = Callable[[str], str]
+"""Names the error style for a path that no route matches."""
+
+_RETRY = ((b"retry-after", b"1"),)
+
+
+class Transcoder:
+    """Serves the methods of `services` that have `google.api.http` rules; mounts in Starlette or runs by itself.
+
+    `channel` is one channel for all services, or tells each service's. `method_options` says what the rules cannot;
+    `authorize` guards every route; `error_styles` are named by the options, the one named "" is the default, and
+    "problem" (RFC 9457) is always there. `style_of_path` names the style for paths without a route. `http_status` may
+    give a backend's status another HTTP status than the table. `headers` and `limits` hold over all methods. `codec`
+    is the compiled one unless another is given.
+
+    Raises `RouteTableError` with all faults of the contracts. Must be made where the channels' event loop runs.
+    """
+
+    def __init__(
+        self,
+        services: Iterable[ServiceDescriptor],
+        channel: ChannelSource | grpc.aio.Channel,
+        *,
+        profile: Profile = STRICT,
+        method_options: MethodOptionsSource = default_method_options,
+        authorize: Authorizer | None = None,
+        error_styles: Mapping[str, ErrorStyle] | None = None,
+        style_of_path: StyleChooser | None = None,
+        http_status: Callable[[Status], int | None] | None = None,
+        headers: HeaderRules | None = None,
+        limits: Limits | None = None,
+        codec: Codec | None = None,
+    ) -> None:
+        services = list(services)
+        rules = headers if headers is not None else HeaderRules()
+        self._limits = limits if limits is not None else Limits()
+        self._profile = profile
+        self._authorize = authorize
+        self._style_of_path = style_of_path
+        pools = list(dict.fromkeys(service.file.pool for service in services))
+        self._styles: dict[str, ErrorStyle] = {
+            "": StatusStyle(pools),
+            "problem": ProblemStyle(pools),
+            **(error_styles or {}),
+        }
+        self._default_style = self._styles[""]
+        reserved = ReservedNames(rules.reserved)
+        self._request_headers = RequestHeaders(rules, reserved, permanent_prefix=profile.permanent_header_prefix)
+        compiler = Compiler(
+            around=Surroundings(
+                codec=codec if codec is not None else ChoosingCodec(),
+                profile=profile,
+                response_headers=ResponseHeaders(rules, reserved),
+                heartbeat=self._limits.heartbeat,
+                http_status=http_status if http_status is not None else _by_the_table,
+            ),
+            channel=_channel_source(channel),
+            method_options=method_options,
+            styles=self._styles,
+            limits=self._limits,
+        )
+        routes, self._table = compiler.compile(services)
+        self._static = self._table.static
+        self._routes = tuple(routes)
+        self._calls = 0
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The compiled routes, in the contracts' order."""
+        return self._routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; other scopes than `http` are not for this application."""
+        if scope["type"] != "http":
+            await _refuse(scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send, style=self._default_style, watch_after=self._limits.disconnect_check)
+        self._calls += 1
+        try:
+            await self._serve(exchange)
+        except ClientGoneError:
+            pass  # nobody is left to hear
+        except ResponseCutError:
+            # ASGI has no way to abort; servers close a connection whose response was left incomplete.
+            _LOG.warning("a response was cut after it began (request %s)", exchange.request_id)
+        except RpcFailure as error:
+            await exchange.fail(error)
+        except BindingError as error:
+            await exchange.fail(failure_of_binding(error))
+        except PathError as error:
+            await exchange.fail(failure(Code.INVALID_ARGUMENT, str(error)))
+        except Exception:
+            _LOG.exception("request %s met a fault in the transcoder", exchange.request_id)
+            if exchange.started:
+                return
+            await exchange.fail(failure(Code.INTERNAL, f"internal error; quote request {exchange.request_id}"))
+        finally:
+            self._calls -= 1
+
+    async def _serve(self, exchange: Exchange) -> None:
+        scope, limits = exchange.scope, self._limits
+        path = _raw_path(scope)
+        exchange.request_id = scope["state"].get("request_id", "") if "state" in scope else ""
+        try:
+            head = self._request_headers.read(scope["headers"], scope.get("client"), limits.max_header_bytes)
+        except RpcFailure:
+            exchange.request_id = exchange.request_id or uuid.uuid4().hex
+            raise
+        exchange.head = head
+        if not exchange.request_id:
+            exchange.request_id = sane_request_id(head.request_id) or uuid.uuid4().hex
+        if self._calls > limits.max_calls:
+            raise failure(Code.UNAVAILABLE, "too many requests are under way; try again", headers=_RETRY)
+        captures: Sequence[str] = ()
+        endpoint = None
+        static = self._static.get(scope["method"])
+        if static is not None:
+            endpoint = static.get(path)
+        if endpoint is None:
+            found = self._find(exchange, path)
+            if found is None:
+                await self._answer_unrouted(exchange, path.decode("latin-1"))
+                return
+            endpoint, captures = found
+        exchange.style = endpoint.style
+        head.metadata.append((REQUEST_ID, exchange.request_id))
+        if self._authorize is not None:
+            granted = self._authorize(endpoint.route, scope)
+            head.metadata.extend(granted if isinstance(granted, Sequence) else await granted)
+        await endpoint.serve(exchange, captures)
+
+    def _find(self, exchange: Exchange, path: bytes) -> tuple[Endpoint, Sequence[str]] | None:
+        limit = self._limits.max_path_bytes
+        if self._style_of_path is not None:
+            exchange.style = self._styles[self._style_of_path(exchange.scope["path"])]
+        if len(path) > limit:
+            raise failure(
+                Code.INVALID_ARGUMENT, f"the path holds {len(path)} bytes, the limit is {limit}", http_status=414
+            )
+        return self._table.match(exchange.scope["method"], path.decode("latin-1"))
+
+    async def _answer_unrouted(self, exchange: Exchange, path: str) -> None:
+        """Answer a request that no route takes: OPTIONS with the path's methods, others with what would be right."""
+        method, profile = exchange.scope["method"], self._profile
+        allowed = self._table.allowed(path)
+        if not allowed:
+            near = self._table.near(path) if profile.name_near_routes else None
+            hint = f"; did you mean {near}?" if near is not None else ""
+            raise failure(Code.NOT_FOUND, f"no route matches this path{hint}")
+        if profile.wrong_method_is_501:
+            raise failure(Code.UNIMPLEMENTED, f"{method} is not implemented for this path")
+        if profile.derive_head_and_options:
+            allowed = sorted({*allowed, "OPTIONS"})
+        allow = (b"allow", ", ".join(allowed).encode())
+        if method == "OPTIONS" and profile.derive_head_and_options:
+            await exchange.reply(204, [allow], b"")
+            return
+        raise failure(
+            Code.UNIMPLEMENTED,
+            f"{method} is not allowed for this path; it takes {', '.join(allowed)}",
+            http_status=405,
+            headers=(allow,),
+        )
+
+
+def _by_the_table(_status: Status) -> None:
+    """Leave every status to the table."""
+
+
+def _channel_source(channel: ChannelSource | grpc.aio.Channel) -> ChannelSource:
+    if isinstance(channel, grpc.aio.Channel):
+        only = channel
+        return lambda _service: only
+    return channel
+
+
+def _raw_path(scope: Scope) -> bytes:
+    """Return the path as it came over the wire, below the place where the application is mounted."""
+    raw: bytes | None = scope.get("raw_path")
+    path = raw.partition(b"?")[0] if raw is not None else quote(scope["path"], safe="/:@!$&'()*+,;=-._~").encode()
+    root = scope.get("root_path", "")
+    if not root:
+        return path
+    # A mount's prefix may be escaped in the raw path, so segments are counted, not characters.
+    segments = path.split(b"/")
+    return b"/" + b"/".join(segments[root.count("/") + 1 :])
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    await receive()
+    await send({"type": "websocket.close", "code": 1008})

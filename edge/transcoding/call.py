@@ -1,0 +1,203 @@
+"""Calls to the backend: bytes in and out, and the unary reply."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from edge.transcoding.codec import Codec, Encoder, JsonOptions
+from edge.transcoding.errors import Code, RpcFailure, Status, failure, failure_of_call
+from edge.transcoding.exchange import ClientGoneError, Exchange
+from edge.transcoding.headers import Header, MetadataPair, ResponseHeaders, accepts_trailers
+from edge.transcoding.media import NO_WISHES, JsonWishes, MediaCache, ReplyFormat, reply_format
+from edge.transcoding.options import MethodOptions
+from edge.transcoding.profile import Profile
+from edge.transcoding.violations import EncodingError
+
+_LOG = logging.getLogger(__name__)
+
+_UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+_NO_BODY = frozenset((204, 205))
+_JSON: Header = (b"content-type", b"application/json")
+_PROTOBUF: Header = (b"content-type", b"application/x-protobuf")
+
+
+class Responder(Protocol):
+    """Calls one gRPC method and answers the request with what comes back."""
+
+    async def respond(self, exchange: Exchange, request: bytes) -> None:
+        """Call with a serialised request, and answer; raises `RpcFailure` before the response began."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What all methods of a transcoder share."""
+
+    codec: Codec
+    profile: Profile
+    response_headers: ResponseHeaders
+    heartbeat: float
+    http_status: Callable[[Status], int | None]
+
+
+class Caller:
+    """Calls one method of a backend; the multi-callable is made once."""
+
+    def __init__(self, method: MethodDescriptor, channel: grpc.aio.Channel, around: Surroundings) -> None:
+        self.name = method.full_name
+        self._headers = around.response_headers
+        self._profile = around.profile
+        self._http_status = around.http_status
+        kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+        # A registered method saves the look-up of its path in every call; generated stubs do the same.
+        self._callable: Callable[..., Any] = getattr(channel, kind)(
+            f"/{method.containing_service.full_name}/{method.name}", _registered_method=True
+        )
+
+    async def unary(self, exchange: Exchange, request: bytes) -> tuple[bytes, list[Header], int | None]:
+        """Return the reply's bytes, the response headers of its metadata, and the status that the backend chose.
+
+        Raises `RpcFailure` and `ClientGoneError`. The call is cancelled when the client leaves.
+        """
+        call = self.start(exchange, request)
+        exchange.watch(call)
+        try:
+            reply: bytes = await call
+            headers, status = await self.head_of(call)
+            if accepts_trailers(exchange.head.te):
+                headers += self._headers.of_trailers(await call.trailing_metadata(), asked=True)
+        except grpc.aio.AioRpcError as error:
+            raise self.failure(error, exchange) from None
+        except asyncio.CancelledError:
+            if exchange.gone:
+                raise ClientGoneError from None
+            raise
+        finally:
+            exchange.unwatch()
+        return reply, headers, status
+
+    def start(self, exchange: Exchange, request: Any) -> Any:
+        """Start the call and return it; its deadline and metadata are the exchange's."""
+        return self._callable(request, timeout=exchange.timeout, metadata=exchange.head.metadata)
+
+    async def head_of(self, call: Any) -> tuple[list[Header], int | None]:
+        """Return the response headers of a call's initial metadata, and the status that the backend chose."""
+        metadata: Sequence[MetadataPair] = await call.initial_metadata()
+        if not metadata:
+            return [], None
+        return self._headers.of_metadata(metadata), self._headers.status_code(metadata)
+
+    def failure(self, error: grpc.aio.AioRpcError, exchange: Exchange) -> RpcFailure:
+        """Return what a failed call tells the client; what it must not be told goes to the log."""
+        profile = self._profile
+        found = failure_of_call(error, hide_unknown=profile.hide_unknown_errors, retry_after=profile.retry_after)
+        if found.status.code in (Code.UNKNOWN, Code.UNAVAILABLE, Code.INTERNAL, Code.DATA_LOSS):
+            # The backend's own message may quote its input, so only what the transport says is logged with it.
+            shown = error.details() if found.status.message != error.details() and error.code() is _UNAVAILABLE else ""
+            _LOG.warning("%s failed: %s %s (request %s)", self.name, error.code().name, shown, exchange.request_id)
+        metadata = [*(error.initial_metadata() or ()), *(error.trailing_metadata() or ())]
+        returned = self._headers.of_trailers(metadata, asked=False)
+        named = {name for name, _ in returned}
+        headers = [*(header for header in found.headers if header[0] not in named), *returned]
+        return RpcFailure(found.status, http_status=self._http_status(found.status), headers=headers)
+
+
+class ReplyEncoder:
+    """Writes replies of one type as JSON: the route's form at once, what a request wishes compiled when first asked."""
+
+    def __init__(
+        self, method: MethodDescriptor, path: Sequence[FieldDescriptor], codec: Codec, options: JsonOptions
+    ) -> None:
+        self._method = method
+        self._path = tuple(path)
+        self._codec = codec
+        self._options = options
+        self._parse: Callable[[bytes], Message] = GetMessageClass(method.output_type).FromString
+        self._encode = self._compile(options)
+        # At most one for each of the 27 combinations of wishes.
+        self._wished: dict[JsonWishes, Encoder] = {}
+
+    def __call__(self, reply: bytes, wishes: JsonWishes = NO_WISHES) -> bytes:
+        """Return a serialised reply as JSON; raises INTERNAL where it cannot be, which is the backend's fault."""
+        encode = self._encode if wishes is NO_WISHES else self._for(wishes)
+        try:
+            return encode(self._parse(reply))
+        except (DecodeError, EncodingError) as error:
+            reason = str(error) if isinstance(error, EncodingError) else "it does not parse"
+            raise failure(Code.INTERNAL, f"the reply of {self._method.full_name} has no JSON form: {reason}") from error
+
+    def _for(self, wishes: JsonWishes) -> Encoder:
+        encode = self._wished.get(wishes)
+        if encode is None:
+            encode = self._wished[wishes] = self._compile(_wished_options(self._options, wishes))
+        return encode
+
+    def _compile(self, options: JsonOptions) -> Encoder:
+        if self._path:
+            return self._codec.field_encoder(self._path, options)
+        return self._codec.encoder(self._method.output_type, options)
+
+
+class UnaryResponder:
+    """Answers with the reply of a unary method as JSON, or as protobuf where the client asks for it."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        encode: ReplyEncoder,
+        options: MethodOptions,
+        profile: Profile,
+        *,
+        offers: Sequence[ReplyFormat] = tuple(ReplyFormat),
+    ) -> None:
+        self._caller = caller
+        self._encode = encode
+        self._status = options.success_code
+        self._check_accept = profile.check_media_types
+        self._offers = offers
+        self._format = MediaCache(partial(reply_format, offers=offers))
+
+    async def respond(self, exchange: Exchange, request: bytes) -> None:
+        """See `Responder`."""
+        wishes = NO_WISHES
+        form = ReplyFormat.JSON
+        accept = exchange.head.accept
+        if accept is not None and self._check_accept:
+            chosen = self._format(accept)
+            if chosen is None:
+                raise not_acceptable([offer.value for offer in self._offers])
+            form, wishes = chosen
+        reply, headers, status = await self._caller.unary(exchange, request)
+        status = self._status if status is None else status
+        if status in _NO_BODY:
+            await exchange.reply(status, headers, b"")
+        elif form is ReplyFormat.JSON:
+            headers.append(_JSON)
+            await exchange.reply(status, headers, self._encode(reply, wishes))
+        else:
+            headers.append(_PROTOBUF)
+            await exchange.reply(status, headers, reply)
+
+
+def not_acceptable(offers: Sequence[str]) -> RpcFailure:
+    """Return the failure of an Accept header that nothing satisfies."""
+    return failure(
+        Code.INVALID_ARGUMENT, f"header Accept: this route answers with {' or '.join(offers)}", http_status=406
+    )
+
+
+def _wished_options(options: JsonOptions, wishes: JsonWishes) -> JsonOptions:
+    changes: Mapping[str, bool | None] = {
+        "emit_defaults": wishes.emit_defaults,
+        "enum_numbers": wishes.enum_numbers,
+        "proto_names": wishes.proto_names,
+    }
+    return replace(options, **{name: value for name, value in changes.items() if value is not None})

@@ -1,0 +1,157 @@
+"""One route, compiled: reads the request, binds it, and hands it to what calls the method."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+
+from edge.transcoding.call import Responder
+from edge.transcoding.deadline import requested_timeout
+from edge.transcoding.errors import Code, ErrorStyle, RpcFailure, failure
+from edge.transcoding.exchange import Exchange
+from edge.transcoding.media import BodyFormat, MediaCache, body_format
+from edge.transcoding.options import MethodOptions
+from edge.transcoding.profile import Profile
+from edge.transcoding.routes import Route
+
+Bind = Callable[[Sequence[str], bytes, bytes], Message]
+"""Makes a request message of path captures, raw query and body."""
+
+# Whatever the client goes on sending is not waited for.
+_CLOSE = ((b"connection", b"close"),)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """A method that a route may call: what calls it, its options and its error style."""
+
+    responder: Responder
+    options: MethodOptions
+    style: ErrorStyle
+
+
+class BodyReader:
+    """Reads whole request bodies within a route's bounds."""
+
+    def __init__(self, limit: int, timeout: float) -> None:
+        self._limit = limit
+        self._timeout = timeout
+
+    async def read(self, exchange: Exchange) -> bytes:
+        """Return the body; raises failures of HTTP status 413 and 408, and `ClientGoneError`."""
+        head = exchange.head
+        if head.content_length is None:
+            # HTTP/1 says by its headers whether there is a body; later versions may leave the length out.
+            if head.transfer_encoding is None and exchange.scope["http_version"] in ("1.1", "1.0"):
+                return b""
+        elif head.content_length == b"0":
+            return b""
+        elif not head.content_length.isdigit() or int(head.content_length) > self._limit:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self._timeout):
+                data, more = await exchange.receive()
+                if more:
+                    data = await self._rest(exchange, data)
+        except TimeoutError:
+            raise failure(
+                Code.DEADLINE_EXCEEDED,
+                f"the request body did not arrive within {self._timeout:g} seconds",
+                http_status=408,
+                headers=_CLOSE,
+            ) from None
+        if len(data) > self._limit:
+            raise self._too_large()
+        return data
+
+    async def _rest(self, exchange: Exchange, first: bytes) -> bytes:
+        data, more = bytearray(first), True
+        while more:
+            if len(data) > self._limit:
+                raise self._too_large()
+            piece, more = await exchange.receive()
+            data += piece
+        return bytes(data)
+
+    def _too_large(self) -> RpcFailure:
+        return failure(
+            Code.INVALID_ARGUMENT,
+            f"the request body is larger than this route's limit of {self._limit} bytes",
+            http_status=413,
+            headers=_CLOSE,
+        )
+
+
+class Endpoint:
+    """Serves the requests of one route.
+
+    `formats` are the binders by body format, the first one for a body without a type. `raw_field` is set where bodies
+    go into a google.api.HttpBody as they are: that field's name, or empty where the request itself is one.
+    `alternative` is the bool field of the request that chooses a sibling, and the sibling.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        target: Target,
+        *,
+        formats: Mapping[BodyFormat, Bind],
+        profile: Profile,
+        body_timeout: float,
+        raw_field: str | None = None,
+        alternative: tuple[str, Target] | None = None,
+    ) -> None:
+        self.route = route
+        self.style = target.style
+        self._target = target
+        self._alternative = alternative
+        self._bind = next(iter(formats.values()))
+        self._formats = formats
+        self._raw_field = raw_field
+        self._drains_body = not route.body and not profile.reject_unexpected_body
+        self._check_type = bool(route.body) and raw_field is None and profile.check_media_types
+        self._format = MediaCache(body_format)
+        self._reader = BodyReader(route.options.max_body_bytes, body_timeout)
+
+    async def serve(self, exchange: Exchange, captures: Sequence[str]) -> None:
+        """Answer one request; raises `RpcFailure`, `BindingError` and what `Exchange` raises."""
+        head = exchange.head
+        bind = self._bind
+        if self._drains_body:
+            body = b""
+        else:
+            if head.content_type is not None and self._check_type:
+                bind = self._binder_of(head.content_type)
+            body = await self._reader.read(exchange)
+        if self._raw_field is None:
+            message: Any = bind(captures, exchange.scope["query_string"], body)
+        else:
+            message = bind(captures, exchange.scope["query_string"], b"")
+            holder = getattr(message, self._raw_field) if self._raw_field else message
+            holder.data = body
+            if head.content_type is not None:
+                holder.content_type = head.content_type.decode("latin-1")
+        target = self._target
+        if self._alternative is not None and getattr(message, self._alternative[0]):
+            target = self._alternative[1]
+            exchange.style = target.style
+        options = target.options
+        exchange.timeout = options.default_timeout
+        if head.grpc_timeout is not None or head.request_timeout is not None:
+            asked = requested_timeout(head.grpc_timeout, head.request_timeout)
+            if asked is not None:
+                exchange.timeout = min(asked, options.max_timeout)
+        await target.responder.respond(exchange, message.SerializeToString())
+
+    def _binder_of(self, content_type: bytes) -> Bind:
+        bind = self._formats.get(self._format(content_type))
+        if bind is None:
+            accepted = ", ".join(form.value for form in self._formats)
+            raise failure(
+                Code.INVALID_ARGUMENT,
+                f"header Content-Type: this route takes {accepted}, in UTF-8",
+                http_status=415,
+            )
+        return bind

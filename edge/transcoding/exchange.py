@@ -1,0 +1,135 @@
+"""One HTTP request and its response, as the transcoder sees them."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from edge.transcoding.errors import ErrorStyle, RpcFailure
+from edge.transcoding.headers import Header, RequestHead
+
+
+class ClientGoneError(Exception):
+    """The client left; there is nobody to answer."""
+
+
+class ResponseCutError(Exception):
+    """A response that began cannot be completed; the connection is closed so that the client notices."""
+
+
+class Cancellable(Protocol):
+    """A call that ends when its client leaves."""
+
+    def cancel(self) -> bool:
+        """Cancel the call; returns False where it has ended."""
+        ...
+
+
+class Exchange:
+    """State of one request, and the ways of answering it.
+
+    `head` and `style` are set as soon as they are known. `started` tells whether the response has begun, `gone` that
+    the client left while a call was watched.
+    """
+
+    __slots__ = (
+        "_loop",
+        "_receive",
+        "_send",
+        "_timer",
+        "_watch_after",
+        "_watcher",
+        "gone",
+        "head",
+        "is_head",
+        "request_id",
+        "scope",
+        "started",
+        "style",
+        "timeout",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, style: ErrorStyle, watch_after: float) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self._watch_after = watch_after
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self.style = style
+        self.head: RequestHead
+        self.request_id = ""
+        self.is_head = scope["method"] == "HEAD"
+        self.timeout = 0.0
+        self.started = False
+        self.gone = False
+
+    async def receive(self) -> tuple[bytes, bool]:
+        """Return the next piece of the request body and whether more follows; raises `ClientGoneError`."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        return message.get("body", b""), message.get("more_body", False)
+
+    async def reply(self, status: int, headers: list[Header], body: bytes) -> None:
+        """Send a whole response; its length and the request id are added to the headers."""
+        headers.append((b"x-request-id", self.request_id.encode()))
+        # RFC 9110, section 8.6: 204 has no Content-Length.
+        if status != 204:
+            headers.append((b"content-length", b"%d" % len(body)))
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": b"" if self.is_head else body})
+
+    async def start(self, status: int, headers: Sequence[Header]) -> None:
+        """Begin a response whose length is not known."""
+        self.started = True
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [*headers, (b"x-request-id", self.request_id.encode())],
+            }
+        )
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body; returns when the server can take more."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        """Send the last piece of the body."""
+        await self._send({"type": "http.response.body", "body": data})
+
+    async def fail(self, failure: RpcFailure) -> None:
+        """Answer with an error in the route's style."""
+        media_type, body = self.style.body(failure.status, failure.http_status, self.request_id)
+        headers = [(b"content-type", media_type.encode()), *failure.headers]
+        await self.reply(failure.http_status, headers, body)
+
+    def watch(self, call: Cancellable) -> None:
+        """Cancel a call when the client leaves, until `unwatch`.
+
+        The watching begins after a short while only, since it costs a task and most calls end sooner.
+        """
+        self._timer = self._loop.call_later(self._watch_after, self._start_watching, call)
+
+    def unwatch(self) -> None:
+        """End the watching."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = None
+
+    def _start_watching(self, call: Cancellable) -> None:
+        self._watcher = self._loop.create_task(self._cancel_when_gone(call))
+
+    async def _cancel_when_gone(self, call: Cancellable) -> None:
+        # A body that the rule does not take is drained here.
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        call.cancel()

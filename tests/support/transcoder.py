@@ -1,0 +1,31 @@
+"""A transcoder in front of the library's backend, over real HTTP."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from edge.transcoding.app import Transcoder
+from tests.support.asgi_server import running_asgi
+from tests.support.library import LibraryBackend, library_service, running_library
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The running edge: an HTTP client for it, its URL, the application and what is behind it."""
+
+    http: httpx.AsyncClient
+    url: str
+    app: Transcoder
+    backend: LibraryBackend
+
+
+@asynccontextmanager
+async def running_edge(**options: Any) -> AsyncIterator[Edge]:
+    """Run backend and transcoder; options are the transcoder's."""
+    async with running_library() as (backend, channel):
+        app = Transcoder([library_service()], channel, **options)
+        async with running_asgi(app) as url, httpx.AsyncClient(base_url=url, timeout=10) as http:
+            yield Edge(http, url, app, backend)
