@@ -112,8 +112,9 @@ def _internal() -> str:
 
 
 def _log(method: str, began: float, code: str) -> None:
-    if logger.isEnabledFor(logging.INFO):
-        logger.info("call", extra=_fields(method, began, code))
+    # One line for each call would cost as much as the call; it is there for whoever looks for something.
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug("call", extra=_fields(method, began, code))
 
 
 def _log_error(method: str, began: float, error: GaiaError) -> None:
