@@ -1,0 +1,88 @@
+"""The shapes of errors that client families read."""
+
+import json
+
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import code_pb2, error_details_pb2
+
+from edge.errors import STYLES, http_status, style_of_path
+from edge.transcoding.errors import Status
+
+
+def packed(message) -> AnyMessage:
+    detail = AnyMessage()
+    detail.Pack(message)
+    return detail
+
+
+NOT_FOUND = Status(code_pb2.NOT_FOUND, "there is no model x")
+BAD_FIELD = Status(
+    code_pb2.INVALID_ARGUMENT,
+    "messages: must not be empty",
+    (
+        packed(
+            error_details_pb2.BadRequest(field_violations=[{"field": "messages", "description": "must not be empty"}])
+        ),
+    ),
+)
+BAD_UPSTREAM = Status(code_pb2.INTERNAL, "nonsense", (packed(error_details_pb2.ErrorInfo(reason="BAD_UPSTREAM")),))
+
+
+def body(style: str, status: Status, http: int) -> dict:
+    media_type, content = STYLES[style].body(status, http, "request-1")
+    assert media_type == "application/json"
+    return json.loads(content)
+
+
+def test_the_default_style_repeats_the_message_where_older_clients_look():
+    assert body("", NOT_FOUND, 404) == {
+        "code": 5,
+        "message": "there is no model x",
+        "details": [],
+        "detail": "there is no model x",
+    }
+
+
+def test_the_plain_style_is_the_message():
+    assert body("plain", NOT_FOUND, 404) == {"error": "there is no model x"}
+
+
+def test_the_openai_style_names_the_parameter():
+    assert body("openai", BAD_FIELD, 400) == {
+        "error": {
+            "message": "messages: must not be empty",
+            "type": "invalid_request_error",
+            "param": "messages",
+            "code": "invalid_argument",
+        }
+    }
+
+
+def test_the_anthropic_style_carries_the_request_id():
+    assert body("anthropic", NOT_FOUND, 404) == {
+        "type": "error",
+        "error": {"type": "not_found_error", "message": "there is no model x"},
+        "request_id": "request-1",
+    }
+
+
+def test_a_providers_nonsense_is_502_and_nothing_else_leaves_the_table():
+    assert http_status(BAD_UPSTREAM) == 502
+    assert http_status(NOT_FOUND) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "style"),
+    [
+        ("/v1/chat/completions", "openai"),
+        ("/v1/nothing", "openai"),
+        ("/v1/messages", "anthropic"),
+        ("/v1/messages/count_tokens", "anthropic"),
+        ("/api/v0.3/chat", "plain"),
+        ("/api/v0.2/chat", ""),
+        ("/v11", ""),
+    ],
+)
+def test_a_path_without_a_route_answers_like_its_neighbours(path, style):
+    assert style_of_path(path) == style
