@@ -1,0 +1,60 @@
+"""An OpenAI-like upstream whose chunks say when they were sent: `python -m tests.benchmarks.upstream PORT`.
+
+A streamed completion is ten chunks, 20 ms apart; the text of each is the machine's monotonic clock in seconds, so that
+whoever reads it on the same machine knows how long it travelled.
+"""
+
+import asyncio
+import json
+import sys
+import time
+
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+_CHUNKS = 10
+_PAUSE_SECONDS = 0.02
+
+
+def _chunk(delta: dict[str, str], finish: str | None = None, usage: dict[str, int] | None = None) -> bytes:
+    value = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "bench",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+    }
+    if usage is not None:
+        value["usage"] = usage
+    return _framed(b"data: " + json.dumps(value).encode() + b"\n\n")
+
+
+def _framed(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            lines = head.lower().split(b"\r\n")
+            length = next((int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:")), 0)
+            await reader.readexactly(length)
+            writer.write(_HEAD)
+            for _ in range(_CHUNKS):
+                writer.write(_chunk({"content": f"{time.monotonic():.6f} "}))
+                await writer.drain()
+                await asyncio.sleep(_PAUSE_SECONDS)
+            writer.write(_chunk({}, "stop", {"prompt_tokens": 1, "completion_tokens": _CHUNKS, "total_tokens": 11}))
+            writer.write(_framed(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return
+    finally:
+        writer.close()
+
+
+async def _serve(port: int) -> None:
+    server = await asyncio.start_server(_answer, "127.0.0.1", port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1])))
