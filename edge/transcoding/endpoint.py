@@ -21,6 +21,8 @@ Bind = Callable[[Sequence[str], bytes, bytes], Message]
 
 # Whatever the client goes on sending is not waited for.
 _CLOSE = ((b"connection", b"close"),)
+_DRAIN_BYTES = 1 << 20
+_DRAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +51,8 @@ class BodyReader:
         elif head.content_length == b"0":
             return b""
         elif not head.content_length.isdigit() or int(head.content_length) > self._limit:
-            raise self._too_large()
+            # Who asks first is told before the body is sent.
+            raise await self._too_large(exchange, drain=head.expect is None)
         try:
             async with asyncio.timeout(self._timeout):
                 data, more = await exchange.receive()
@@ -63,24 +66,36 @@ class BodyReader:
                 headers=_CLOSE,
             ) from None
         if len(data) > self._limit:
-            raise self._too_large()
+            raise await self._too_large(exchange, drain=False)
         return data
 
     async def _rest(self, exchange: Exchange, first: bytes) -> bytes:
         data, more = bytearray(first), True
         while more:
             if len(data) > self._limit:
-                raise self._too_large()
+                raise await self._too_large(exchange, drain=True)
             piece, more = await exchange.receive()
             data += piece
         return bytes(data)
 
-    def _too_large(self) -> RpcFailure:
+    async def _too_large(self, exchange: Exchange, *, drain: bool) -> RpcFailure:
+        """Return the failure after taking in what the client still sends, within bounds.
+
+        A connection that is closed while bytes wait unread is reset, and the client might never see the answer.
+        """
+        drained, more = 0, drain
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while more and drained < _DRAIN_BYTES:
+                    piece, more = await exchange.receive()
+                    drained += len(piece)
+        except TimeoutError:
+            pass  # then the connection is closed, reset or not
         return failure(
             Code.INVALID_ARGUMENT,
             f"the request body is larger than this route's limit of {self._limit} bytes",
             http_status=413,
-            headers=_CLOSE,
+            headers=_CLOSE if more or not drain else (),
         )
 
 

@@ -83,6 +83,7 @@ class RequestHead:
         "accept",
         "content_length",
         "content_type",
+        "expect",
         "grpc_timeout",
         "if_none_match",
         "metadata",
@@ -98,6 +99,7 @@ class RequestHead:
         self.accept: bytes | None = None
         self.content_length: bytes | None = None
         self.content_type: bytes | None = None
+        self.expect: bytes | None = None
         self.grpc_timeout: bytes | None = None
         self.if_none_match: bytes | None = None
         self.origin: bytes | None = None
@@ -113,6 +115,7 @@ _READ = {
     b"accept": "accept",
     b"content-length": "content_length",
     b"content-type": "content_type",
+    b"expect": "expect",
     b"grpc-timeout": "grpc_timeout",
     b"if-none-match": "if_none_match",
     b"origin": "origin",

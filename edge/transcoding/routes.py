@@ -119,14 +119,15 @@ class RouteTable(Generic[T]):
         for method in methods:
             self._tables[method] = PathTable(reject_dot_segments=reject_dot_segments)
         clashes: dict[tuple[int, int], tuple[Route, Route]] = {}
-        for route, value in entries:
+        for order, (route, value) in enumerate(entries):
             for method, rank in self._places(route, derive_head=derive_head):
                 replaced = self._tables[method].add(
                     route.template, (route, value), rank=rank, trailing_slash=route.options.trailing_slash
                 )
                 if replaced is not None and replaced[0] is not route and replaced[0].http_method == route.http_method:
                     clashes[id(replaced[0]), id(route)] = (replaced[0], route)
-            self._near.add(_folded(route.template), route, trailing_slash=True)
+            # The first of several stays, which is a method's own rule rather than an additional binding.
+            self._near.add(_folded(route.template), route, rank=order, trailing_slash=True)
         if not last_rule_wins:
             for first, second in clashes.values():
                 self.faults.append(
