@@ -6,7 +6,7 @@ import grpc
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped] # no stubs exist
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from edge.transcoding.errors import (
     HTTP_STATUS,
