@@ -2,8 +2,7 @@
 
 A plan takes what it is sure of, at orjson's and protobuf's speed. Whatever it is not sure of, good or bad, it raises
 on, and `json_exact` reads the body again and decides. Doubt is never an answer: no request is refused here.
-What orjson loses is counted instead of searched for: a body whose colons outnumber the keys that the plan met repeats
-one of them.
+What orjson loses is counted instead of searched for: a body that writes more keys than the plan met repeats one.
 """
 
 import re
@@ -16,15 +15,18 @@ from google.protobuf.message import Message
 
 from edge.transcoding.codec import Decoder, JsonOptions
 from edge.transcoding.json_exact import ExactDecoder
-from edge.transcoding.json_text import key_count, nests_deeper
+from edge.transcoding.json_text import repeats_key
 from edge.transcoding.scalars import FLOAT_LIMIT, INTEGER_RANGES
 from edge.transcoding.schema import Cardinality, EnumShape, FieldShape, MessageKind, MessageShape
 from edge.transcoding.wellknown import parse_base64, parse_duration, parse_field_mask, parse_timestamp
 
-Reader = Callable[[Any, Any], int]
-"""Puts a JSON value into a message and returns how many keys the objects in the value have."""
-Setter = Callable[[Any, Any], int]
-"""Puts a JSON value into a field of the message given; returns the same."""
+Reader = Callable[[Any, Any, int], int]
+"""Puts a JSON value into a message and returns how many keys the objects in the value have.
+
+The last argument is the room: how many arrays and objects may nest from here on, the value's own level included.
+"""
+Setter = Callable[[Any, Any, int], int]
+"""Puts a JSON value into a field of the message given; the room and what it returns are the same."""
 Convert = Callable[[Any], object]
 """From one JSON value to what protobuf takes for it."""
 
@@ -55,14 +57,13 @@ class DecodePlans:
     def __init__(self, options: JsonOptions, exact: ExactDecoder) -> None:
         self._exact = exact
         self._ignore_unknown = options.ignore_unknown
-        self._plain_depth = min(options.max_depth, _PLAIN_DEPTH)
+        self._room = min(options.max_depth, _PLAIN_DEPTH)
         self._readers: dict[MessageShape, Reader] = {}
 
     def decoder(self, shape: MessageShape) -> Decoder:
         """Return what parses a whole message."""
-        return self._checking(
-            self._reader(shape), lambda body, message: self._exact.message(shape, body, message), self._plain_depth
-        )
+        exact = self._exact
+        return _checking(self._reader(shape), lambda body, message: exact.message(shape, body, message), self._room)
 
     def field_decoder(self, field: FieldShape) -> Decoder:
         """Return what parses the value of one field."""
@@ -70,27 +71,7 @@ class DecodePlans:
         if field.is_extension:
             return lambda body, message: exact.field(field, body, message)
         # The message that has the field is one level more on the wire.
-        return self._checking(
-            self._setter(field), lambda body, message: exact.field(field, body, message), self._plain_depth - 1
-        )
-
-    def _checking(self, read: Reader, exact: Decoder, depth: int) -> Decoder:
-        loads = orjson.loads
-
-        def decode(body: bytes, message: Message) -> None:
-            if not body:
-                return
-            try:
-                value = loads(body)
-                if not nests_deeper(body, depth):
-                    keys = read(value, message)
-                    if body.count(b":") == keys or key_count(body) == keys:
-                        return
-            except _DOUBTS:
-                pass  # the exact decoder below knows what it is, and whether it is wrong
-            exact(body, message)
-
-        return decode
+        return _checking(self._setter(field), lambda body, message: exact.field(field, body, message), self._room - 1)
 
     def _reader(self, shape: MessageShape) -> Reader:
         known = self._readers.get(shape)
@@ -114,9 +95,9 @@ class DecodePlans:
     def _object(self, shape: MessageShape) -> Reader:
         # JSON name -> (attribute, type of value that protobuf takes and checks as it is, what else to do)
         fields: dict[str, tuple[str, type, Setter]] = {}
-        check = _conflicts(shape)
         # Types may hold themselves: the function is known before its fields are.
-        read = _object_reader(fields, check, ignore_unknown=self._ignore_unknown)
+        make = _tolerant_reader if self._ignore_unknown else _strict_reader
+        read = make(fields, _json_names_apart(shape), _conflicts(shape))
         self._readers[shape] = read
         for name, field in shape.by_name.items():
             fields[name] = (field.name, _taken_as_is(field), _doubt if field.is_extension else self._setter(field))
@@ -159,14 +140,31 @@ class DecodePlans:
         }[field.type]
 
 
-def _object_reader(
-    fields: Mapping[str, tuple[str, type, Setter]],
-    check: Callable[[dict[str, object]], None] | None,
-    *,
-    ignore_unknown: bool,
+def _checking(read: Reader, exact: Decoder, room: int) -> Decoder:
+    loads = orjson.loads
+
+    def decode(body: bytes, message: Message) -> None:
+        if not body:
+            return
+        try:
+            if not repeats_key(body, read(loads(body), message, room)):
+                return
+        except _DOUBTS:
+            pass  # the exact decoder below knows what it is, and whether it is wrong
+        exact(body, message)
+
+    return decode
+
+
+Check = Callable[[dict[str, object]], None]
+
+
+def _strict_reader(
+    fields: Mapping[str, tuple[str, type, Setter]], json_names: frozenset[str], check: Check | None
 ) -> Reader:
-    def read(value: Any, message: Any) -> int:
-        if type(value) is not dict:
+    def read(value: Any, message: Any, room: int) -> int:
+        room -= 1
+        if type(value) is not dict or room < 0:
             raise _Doubt
         keys = len(value)
         for name, item in value.items():
@@ -174,51 +172,66 @@ def _object_reader(
             if type(item) is plain:
                 setattr(message, attribute, item)
             else:
-                keys += setter(item, message)
-        if check is not None:
+                keys += setter(item, message, room)
+        if check is not None and not json_names.isdisjoint(value):
             check(value)
         return keys
 
-    def read_known(value: Any, message: Any) -> int:
-        if type(value) is not dict:
+    return read
+
+
+def _tolerant_reader(
+    fields: Mapping[str, tuple[str, type, Setter]], json_names: frozenset[str], check: Check | None
+) -> Reader:
+    def read(value: Any, message: Any, room: int) -> int:
+        room -= 1
+        if type(value) is not dict or room < 0:
             raise _Doubt
         keys = len(value)
         for name, item in value.items():
             field = fields.get(name)
             if field is None:
-                keys += _keys_in(item)
+                keys += _keys_in(item, room)
                 continue
             attribute, plain, setter = field
             if type(item) is plain:
                 setattr(message, attribute, item)
             else:
-                keys += setter(item, message)
-        if check is not None:
+                keys += setter(item, message, room)
+        if check is not None and not json_names.isdisjoint(value):
             check(value)
         return keys
 
-    return read_known if ignore_unknown else read
+    return read
 
 
-def _conflicts(shape: MessageShape) -> Callable[[dict[str, object]], None] | None:
+def _json_names_apart(shape: MessageShape) -> frozenset[str]:
+    """Return the names of which an object may hold one alone without being looked at for conflicts.
+
+    These are the JSON names that differ from the contract's, and every name of a oneof's members.
+    """
+    names = {field.json_name for field in shape.fields if field.json_name != field.name}
+    return frozenset(names | {name for name, field in shape.by_name.items() if field.oneof})
+
+
+def _conflicts(shape: MessageShape) -> Check | None:
     """Return what raises where an object may name one field twice, or two fields of a oneof; None if none can."""
-    aliased = [field for field in shape.fields if field.name != field.json_name]
-    by_name = frozenset(field.name for field in aliased)
-    by_json_name = frozenset(field.json_name for field in aliased)
+    twins = {field.json_name: field.name for field in shape.fields if field.json_name != field.name}
     members: dict[str, list[str]] = {}
     for name, field in shape.by_name.items():
         if field.oneof:
             members.setdefault(field.oneof, []).append(name)
-    oneofs = tuple(frozenset(names) for names in members.values())
-    if not aliased and not oneofs:
+    oneofs = tuple(members.values())
+    if not twins and not oneofs:
         return None
 
     def check(value: dict[str, object]) -> None:
-        if not by_json_name.isdisjoint(value) and not by_name.isdisjoint(value):
-            raise _Doubt  # both spellings in one object: rare, and not yet wrong
+        for name in value:
+            if twins.get(name) in value:
+                raise _Doubt  # both spellings in one object
         for oneof in oneofs:
-            if not oneof.isdisjoint(value) and sum(name in value for name in oneof) > 1:
-                raise _Doubt  # nulls may be among them
+            if sum(name in value for name in oneof) > 1:
+                raise _Doubt  # nulls may be among them, which would be right
 
     return check
 
@@ -247,18 +260,25 @@ def _same_types(field: FieldShape) -> frozenset[type] | None:
     return frozenset((int,)) if field.type in INTEGER_RANGES else None
 
 
-def _doubt(_value: object, _message: object) -> int:
+def _doubt(_value: object, _message: object, _room: int) -> int:
     raise _Doubt
 
 
-def _keys_in(value: object) -> int:
-    if type(value) is dict:
-        return len(value) + sum(map(_keys_in, value.values()))
-    return sum(map(_keys_in, value)) if type(value) is list else 0
+def _keys_in(value: object, room: int) -> int:
+    """Return how many keys the objects in an ignored value have."""
+    if type(value) is not dict and type(value) is not list:
+        return 0
+    room -= 1
+    if room < 0:
+        raise _Doubt
+    if type(value) is list:
+        return sum(_keys_in(item, room) for item in value)
+    assert isinstance(value, dict)
+    return len(value) + sum(_keys_in(item, room) for item in value.values())
 
 
 def _scalar(name: str, convert: Convert, *, takes_null: bool) -> Setter:
-    def set_scalar(value: Any, message: Any) -> int:
+    def set_scalar(value: Any, message: Any, _room: int) -> int:
         if value is None and not takes_null:
             message.ClearField(name)
         else:
@@ -269,55 +289,60 @@ def _scalar(name: str, convert: Convert, *, takes_null: bool) -> Setter:
 
 
 def _submessage(name: str, read: Reader, *, takes_null: bool) -> Setter:
-    def set_message(value: Any, message: Any) -> int:
+    def set_message(value: Any, message: Any, room: int) -> int:
         if value is None and not takes_null:
             message.ClearField(name)
             return 0
         inner = getattr(message, name)
         inner.SetInParent()
-        return read(value, inner)
+        return read(value, inner, room)
 
     return set_message
 
 
 def _repeated_messages(name: str, read: Reader) -> Setter:
-    def set_messages(value: Any, message: Any) -> int:
-        message.ClearField(name)
+    def set_messages(value: Any, message: Any, room: int) -> int:
+        target = getattr(message, name)
+        if target:
+            del target[:]
         if value is None:
             return 0
-        if type(value) is not list:
+        room -= 1
+        if type(value) is not list or room < 0:
             raise _Doubt
-        add = getattr(message, name).add
+        add = target.add
         keys = 0
         for item in value:
-            keys += read(item, add())
+            keys += read(item, add(), room)
         return keys
 
     return set_messages
 
 
 def _repeated_scalars(name: str, plain: frozenset[type] | None, convert: Convert) -> Setter:
-    def set_scalars(value: Any, message: Any) -> int:
-        message.ClearField(name)
+    def set_scalars(value: Any, message: Any, room: int) -> int:
+        target = getattr(message, name)
+        if target:
+            del target[:]
         if value is None:
             return 0
-        if type(value) is not list:
+        if type(value) is not list or room < 1:
             raise _Doubt
         if plain is not None and plain.issuperset(map(type, value)):
-            getattr(message, name).extend(value)
+            target.extend(value)
         else:
-            getattr(message, name).extend([convert(item) for item in value])
+            target.extend([convert(item) for item in value])
         return 0
 
     return set_scalars
 
 
 def _scalar_map(name: str, key: Convert | None, convert: Convert) -> Setter:
-    def set_map(value: Any, message: Any) -> int:
+    def set_map(value: Any, message: Any, room: int) -> int:
         message.ClearField(name)
         if value is None:
             return 0
-        if type(value) is not dict:
+        if type(value) is not dict or room < 1:
             raise _Doubt
         entries = getattr(message, name)
         for text, item in value.items():
@@ -330,16 +355,17 @@ def _scalar_map(name: str, key: Convert | None, convert: Convert) -> Setter:
 
 
 def _message_map(name: str, key: Convert | None, read: Reader) -> Setter:
-    def set_map(value: Any, message: Any) -> int:
+    def set_map(value: Any, message: Any, room: int) -> int:
         message.ClearField(name)
         if value is None:
             return 0
-        if type(value) is not dict:
+        room -= 1
+        if type(value) is not dict or room < 0:
             raise _Doubt
         entries = getattr(message, name)
         keys = len(value)
         for text, item in value.items():
-            keys += read(item, entries[text if key is None else key(text)])
+            keys += read(item, entries[text if key is None else key(text)], room)
         if len(entries) != len(value):
             raise _Doubt  # two texts of one key
         return keys
@@ -400,24 +426,24 @@ def _enum(enum: EnumShape) -> Convert:
 
 
 def _wrapper(convert: Convert) -> Reader:
-    def read(value: Any, message: Any) -> int:
+    def read(value: Any, message: Any, _room: int) -> int:
         message.value = convert(value)
         return 0
 
     return read
 
 
-def _timestamp(value: Any, message: Any) -> int:
+def _timestamp(value: Any, message: Any, _room: int) -> int:
     message.seconds, message.nanos = parse_timestamp(value)
     return 0
 
 
-def _duration(value: Any, message: Any) -> int:
+def _duration(value: Any, message: Any, _room: int) -> int:
     message.seconds, message.nanos = parse_duration(value)
     return 0
 
 
-def _field_mask(value: Any, message: Any) -> int:
+def _field_mask(value: Any, message: Any, _room: int) -> int:
     if type(value) is not str:
         raise _Doubt
     message.ClearField("paths")
@@ -425,40 +451,42 @@ def _field_mask(value: Any, message: Any) -> int:
     return 0
 
 
-def _struct(value: Any, message: Any) -> int:
-    if type(value) is not dict:
+def _struct(value: Any, message: Any, room: int) -> int:
+    room -= 1
+    if type(value) is not dict or room < 0:
         raise _Doubt
     message.Clear()
     message.SetInParent()
     entries = message.fields
     keys = len(value)
     for key, item in value.items():
-        keys += _value(item, entries[key])
+        keys += _value(item, entries[key], room)
     return keys
 
 
-def _list_value(value: Any, message: Any) -> int:
-    if type(value) is not list:
+def _list_value(value: Any, message: Any, room: int) -> int:
+    room -= 1
+    if type(value) is not list or room < 0:
         raise _Doubt
     message.Clear()
     message.SetInParent()
     add = message.values.add
     keys = 0
     for item in value:
-        keys += _value(item, add())
+        keys += _value(item, add(), room)
     return keys
 
 
-def _value(value: Any, message: Any) -> int:
+def _value(value: Any, message: Any, room: int) -> int:
     kind = type(value)
     if kind is str:
         message.string_value = value
     elif kind is bool:
         message.bool_value = value
     elif kind is dict:
-        return _struct(value, message.struct_value)
+        return _struct(value, message.struct_value, room)
     elif kind is list:
-        return _list_value(value, message.list_value)
+        return _list_value(value, message.list_value, room)
     elif value is None:
         message.null_value = 0
     else:

@@ -1,6 +1,5 @@
 """Hypothesis strategies: message types of every kind, and messages of them."""
 
-import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +58,13 @@ class Contract:
     pool: descriptor_pool.DescriptorPool
     messages: tuple[Descriptor, ...]
 
+    def __repr__(self) -> str:
+        """Show the contract, for a failing test's report."""
+        file = descriptor_pb2.FileDescriptorProto()
+        self.messages[0].file.CopyToProto(file)
+        del file.dependency[:]
+        return str(file)
+
 
 @st.composite
 def contracts(draw: st.DrawFn) -> Contract:
@@ -70,8 +76,8 @@ def contracts(draw: st.DrawFn) -> Contract:
     file.dependency.extend(module.DESCRIPTOR.name for module in WELL_KNOWN_FILES)
     for name in ("E", "G"):
         enum = file.enum_type.add(name=name)
-        for index, number in enumerate((0, 1, -3, 1, 70)):
-            enum.value.add(name=f"{name}_{'ZERO ONE MINUS UNO MANY'.split()[index]}", number=number)
+        for value, number in (("ZERO", 0), ("ONE", 1), ("MINUS", -3), ("UNO", 1), ("MANY", 70)):
+            enum.value.add(name=f"{name}_{value}", number=number)
         enum.options.allow_alias = True
     if syntax == "editions":
         file.enum_type[1].options.features.enum_type = descriptor_pb2.FeatureSet.CLOSED
@@ -107,7 +113,6 @@ def _add_field(
     if draw(st.integers(0, 9)) == 0:
         field.json_name = f"@{name}"
     if shape == "map":
-        entry_name = "".join(part.capitalize() for part in name.split("_")) if name[0] != "_" else name[1:].capitalize()
         entry_name = _entry_name(name)
         entry = message.nested_type.add(name=entry_name)
         entry.options.map_entry = True
@@ -189,7 +194,7 @@ def new(descriptor: Descriptor) -> Any:
     return message_factory.GetMessageClass(descriptor)()
 
 
-INTEGERS = {
+INTEGERS: dict[int, tuple[int, int]] = {
     **dict.fromkeys((F.TYPE_INT32, F.TYPE_SINT32, F.TYPE_SFIXED32), (-(2**31), 2**31 - 1)),
     **dict.fromkeys((F.TYPE_UINT32, F.TYPE_FIXED32), (0, 2**32 - 1)),
     **dict.fromkeys((F.TYPE_INT64, F.TYPE_SINT64, F.TYPE_SFIXED64), (-(2**63), 2**63 - 1)),
@@ -211,6 +216,7 @@ def scalar_values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     if field.type == F.TYPE_BYTES:
         return st.binary(max_size=5)
     if field.type == F.TYPE_ENUM:
+        assert field.enum_type is not None
         known = [value.number for value in field.enum_type.values]
         return st.sampled_from(known if field.enum_type.is_closed else [*known, 5, -(2**31)])
     return st.one_of(st.sampled_from(TEXTS), st.text(max_size=6))
@@ -233,7 +239,7 @@ def json_like(max_leaves: int = 6) -> st.SearchStrategy[Any]:
 @st.composite
 def messages(draw: st.DrawFn, contract: Contract, descriptor: Descriptor) -> Message:
     """A message of a type, with well-known types in their valid range."""
-    message = new(descriptor)
+    message: Message = new(descriptor)
     fill(draw, contract, message, 0)
     return message
 
@@ -327,8 +333,3 @@ def _fill_value(message: Any, value: Any) -> None:
     else:
         message.struct_value.SetInParent()
         message.struct_value.update(value)
-
-
-def single(value: float) -> float:
-    """Return a double as the float that a message keeps of it."""
-    return float(struct.unpack("<f", struct.pack("<f", value))[0])
