@@ -115,6 +115,7 @@ CREATE TABLE assets (
     metadata jsonb NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX assets_all_page ON assets (created_at DESC, id DESC);
 CREATE INDEX assets_page ON assets (user_id, created_at DESC, id DESC);
 CREATE INDEX assets_category_page ON assets (user_id, category, created_at DESC, id DESC);
 """

@@ -1,0 +1,1 @@
+"""The asset service: generates assets, keeps them, and hands them out."""

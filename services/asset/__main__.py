@@ -1,0 +1,18 @@
+"""Entry point of the asset service: `python -m services.asset`."""
+
+import asyncio
+import sys
+
+from services.asset.server import serving
+from services.asset.settings import AssetSettings
+from shared.process import main
+
+
+async def run(settings: AssetSettings, stop: asyncio.Event) -> None:
+    """Serves until told to stop."""
+    async with serving(settings):
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main("asset", AssetSettings, run))

@@ -1,0 +1,42 @@
+"""What the asset service needs of a store of bytes."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+CHUNK_BYTES = 128 * 1024
+"""Size of the parts that bytes are read in: few gRPC messages a megabyte, and little held for a slow reader."""
+
+
+class BlobMissing(Exception):
+    """There are no bytes at the path; the message is the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a store keeps its bytes: `local`, `s3`, `gcs` or `azure`; bucket or folder; what paths in it begin with."""
+
+    storage_type: str
+    bucket_name: str
+    prefix: str
+
+    def path_in_bucket(self, path: str) -> str:
+        """Returns the path of an object in its bucket."""
+        return f"{self.prefix}/{path}" if self.prefix else path
+
+
+class BlobStore(Protocol):
+    """Bytes by path. Every method raises Unavailable when the store does not answer."""
+
+    @property
+    def location(self) -> Location:
+        """Where the bytes are."""
+
+    async def write(self, path: str, data: bytes) -> None:
+        """Stores bytes; they are there completely or not at all."""
+
+    async def open(self, path: str) -> tuple[int, AsyncIterator[bytes]]:
+        """Returns the size and the bytes, in parts of at most `CHUNK_BYTES`. Raises BlobMissing."""
+
+    async def delete(self, path: str) -> None:
+        """Deletes bytes; there may be none."""

@@ -1,0 +1,1 @@
+"""What makes assets: one provider a module, behind one Protocol."""

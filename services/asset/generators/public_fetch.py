@@ -1,0 +1,144 @@
+"""Fetching what a provider only names: from public addresses, redirects included, and never from our own network.
+
+The address that is checked is the address that is dialled, so a name that changes its mind in between gains nothing.
+"""
+
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Callable, Iterator
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+from shared.errors import BadUpstream, Unavailable
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+MAX_REDIRECTS = 3
+CHUNK_BYTES = 256 * 1024
+MAX_CONNECTIONS = 32
+# RFC 6052: the last 32 bits of an address with this prefix are an IPv4 address, which may be a private one.
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address belongs to the public internet, by IANA's special-purpose registries."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped:
+            return is_public(address.ipv4_mapped)
+        if address in _NAT64:
+            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        if address.sixtofour or address.teredo:
+            return False
+    return address.is_global and not address.is_multicast
+
+
+class NotPublic(OSError):
+    """A name resolves to an address that is not public."""
+
+
+class PublicFetcher:
+    """Fetches by GET, with neither cookies, proxies nor credentials. To be made inside the event loop.
+
+    `is_allowed` decides about addresses; `max_bytes` bounds a body.
+    """
+
+    def __init__(self, *, max_bytes: int, is_allowed: Callable[[Address], bool] = is_public) -> None:
+        self._max_bytes = max_bytes
+        self._is_allowed = is_allowed
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=_CheckedResolver(is_allowed), limit=MAX_CONNECTIONS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,
+            trust_env=False,
+            # The caller bounds the whole; this only bounds a dead peer.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=30),
+        )
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._session.close()
+
+    async def fetch(self, url: str) -> bytes:
+        """Returns what is at a URL.
+
+        Raises BadUpstream for an address that is not public, another status than 200 and a body that is too large,
+        Unavailable when nobody answers. No message repeats the URL: it may be signed, and is then a secret.
+        """
+        for _ in range(MAX_REDIRECTS + 1):
+            self._check_url(url)
+            with _outages():
+                async with self._session.get(url, allow_redirects=False) as response:
+                    if response.status not in (301, 302, 303, 307, 308):
+                        return await self._read(response)
+                    url = urljoin(url, response.headers.get("Location", ""))
+        raise BadUpstream(f"the provider's image lies behind more than {MAX_REDIRECTS} redirects")
+
+    def _check_url(self, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname or ""
+        except ValueError as error:
+            raise BadUpstream("the provider's image has an address that is none") from error
+        if parts.scheme not in ("http", "https") or not host or parts.username or parts.password:
+            raise BadUpstream("the provider's image has an address that is not plain http or https")
+        # The resolver is not asked about a host that is an address already.
+        with contextlib.suppress(ValueError):
+            if not self._is_allowed(ipaddress.ip_address(host)):
+                raise _not_public()
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        if response.status != 200:
+            raise BadUpstream(f"the provider's image cannot be had: status {response.status}")
+        body = bytearray()
+        async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+            body += chunk
+            if len(body) > self._max_bytes:
+                raise BadUpstream(f"the provider's image has more than {self._max_bytes} bytes")
+        return bytes(body)
+
+
+class _CheckedResolver(AbstractResolver):
+    """Resolves names, and none of which an address is not allowed."""
+
+    def __init__(self, is_allowed: Callable[[Address], bool]) -> None:
+        self._is_allowed = is_allowed
+        self._resolver = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        if not all(self._is_allowed(ipaddress.ip_address(one["host"].partition("%")[0])) for one in found):
+            raise NotPublic("the name resolves to an address that is not public")
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+@contextlib.contextmanager
+def _outages() -> Iterator[None]:
+    """Turns what the library raises into Gaia's errors."""
+    try:
+        yield
+    except aiohttp.InvalidURL as error:
+        raise BadUpstream("the provider's image has an address that is none") from error
+    except aiohttp.ClientConnectorError as error:
+        if isinstance(error.os_error, NotPublic):
+            raise _not_public() from error
+        raise _unreachable() from error
+    except aiohttp.ClientError as error:
+        raise _unreachable() from error
+
+
+def _unreachable() -> Unavailable:
+    return Unavailable("the provider's image cannot be reached; try again", reason="PROVIDER_UNAVAILABLE")
+
+
+def _not_public() -> BadUpstream:
+    return BadUpstream("the provider's image has an address that is not public; it is not fetched")

@@ -1,0 +1,80 @@
+"""Building the asset service from its settings and its connections."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from gaia.asset.v1 import asset_service_pb2, asset_service_pb2_grpc
+
+from services.asset.blobs_obstore import ObstoreBlobs, connect_blobs
+from services.asset.generation import IMAGE_CATEGORIES, AssetGeneration
+from services.asset.generators.generator import ImageGenerator
+from services.asset.generators.openai_images import MAX_IMAGE_BYTES, PROVIDER, OpenAIImages, connect_openai
+from services.asset.generators.public_fetch import PublicFetcher
+from services.asset.generators.unconfigured import UnconfiguredImages
+from services.asset.handlers import AssetHandlers
+from services.asset.library import AssetLibrary
+from services.asset.settings import AssetSettings
+from services.asset.store_postgres import PostgresStore
+from shared.db.pool import Database
+from shared.rpc.channel import connect
+from shared.rpc.mesh import following, mesh_identity
+from shared.rpc.server import RpcServer
+from shared.settings import SettingsError
+
+SERVICES = (asset_service_pb2.DESCRIPTOR.services_by_name["AssetService"],)
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: AssetSettings) -> AsyncIterator[RpcServer]:
+    """Serves while the block runs, and drains at its end. Raises SettingsError, or OSError for the address."""
+    blobs = _open_blobs(settings.asset_store)
+    database = Database(settings.database_url.get_secret_value(), size=settings.database_pool_size)
+    store = PostgresStore(database)
+    async with connect(settings.auth_target) as auth, _image_generator(settings) as images:
+        identity = mesh_identity(settings.env, auth)
+        generation = AssetGeneration(
+            dict.fromkeys(IMAGE_CATEGORIES, images),
+            blobs,
+            store,
+            timeout=settings.image_timeout_seconds,
+            max_in_flight=settings.max_generations,
+        )
+        handlers = AssetHandlers(generation, AssetLibrary(store, blobs), blobs.location)
+        server = RpcServer(
+            listen=settings.listen,
+            services=SERVICES,
+            register=(lambda server: asset_service_pb2_grpc.add_AssetServiceServicer_to_server(handlers, server),),
+            interceptors=identity.interceptors(SERVICES),
+            probes={"database": database.ping},
+        )
+        await database.open()
+        try:
+            async with following(identity.feed, auth):
+                await server.start()
+                try:
+                    yield server
+                finally:
+                    await server.stop(settings.drain_seconds)
+                    await generation.drain()
+        finally:
+            await database.close()
+
+
+def _open_blobs(url: str) -> ObstoreBlobs:
+    try:
+        return connect_blobs(url)
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"GAIA_ASSET_STORE: {error}") from error
+
+
+@contextlib.asynccontextmanager
+async def _image_generator(settings: AssetSettings) -> AsyncIterator[ImageGenerator]:
+    if settings.openai_api_key is None:
+        yield UnconfiguredImages(PROVIDER, "OPENAI_API_KEY")
+        return
+    fetcher = PublicFetcher(max_bytes=MAX_IMAGE_BYTES)
+    try:
+        async with connect_openai(settings.openai_api_key.get_secret_value(), settings.openai_base_url) as client:
+            yield OpenAIImages(client, settings.image_model, fetcher.fetch)
+    finally:
+        await fetcher.close()

@@ -1,0 +1,55 @@
+"""Settings of the asset service."""
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from shared.settings import ListenAddress, ServiceSettings
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value().strip()
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise ValueError("must be a key as the provider shows it: printable ASCII without spaces")
+    return SecretStr(text)
+
+
+def _check_base_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        raise ValueError("must be an http or https URL without credentials, such as https://api.openai.com/v1")
+    return url
+
+
+def _default_asset_store() -> str:
+    return (Path.cwd() / ".gaia" / "assets").as_uri()
+
+
+class AssetSettings(ServiceSettings):
+    """Settings of the asset service. Without a key for OpenAI it starts, and generates nothing."""
+
+    # `OPENAI_API_KEY=` is how Compose files and shells say that there is none.
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    listen: ListenAddress = "127.0.0.1:8002"
+    auth_target: str = "dns:///127.0.0.1:8001"
+    """gRPC target of the auth service."""
+    asset_store: str = Field(default_factory=_default_asset_store)
+    """Where bytes are kept: file:///folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix."""
+    openai_api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
+        default=None, validation_alias="OPENAI_API_KEY"
+    )
+    """Key for the OpenAI Images API."""
+    openai_base_url: Annotated[str, AfterValidator(_check_base_url)] = Field(
+        default="https://api.openai.com/v1", validation_alias="OPENAI_BASE_URL"
+    )
+    """Base URL of the OpenAI API, or of an endpoint that speaks it."""
+    image_model: str = Field(default="gpt-image-2.5-flare", min_length=1, max_length=128)
+    """Model that makes images where a request names none."""
+    image_timeout_seconds: float = Field(default=240.0, gt=0, le=600)
+    """Longest time for one image; stays below the 300 seconds that the contract gives a generation."""
+    max_generations: int = Field(default=16, ge=1, le=256)
+    """Most generations at a time; each may hold some 80 MiB when a reply is as long as is taken."""
