@@ -39,7 +39,8 @@ from edge.transcoding.wellknown import parse_duration, parse_field_mask, parse_t
 MAX_WIRE_DEPTH = 100
 """How deep messages may nest before protobuf's runtimes refuse the bytes; a Struct takes three levels an object."""
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+# What stands in a path after a dot: a field, "@type", or an extension.
+_PLAIN_STEP = re.compile(r"(?:@?[A-Za-z_][A-Za-z0-9_]{0,63}|\[[A-Za-z0-9_.]{1,200}\])\Z")
 _NOTHING = object()
 
 
@@ -400,8 +401,8 @@ def _missing(message: Any, path: str) -> Iterator[str]:
 
 
 def _join(path: str, key: str) -> str:
-    if _IDENTIFIER.match(key) is None and not key.startswith("@"):
-        return path + (key_path(key) if not key.startswith("[") else "." * bool(path) + key[:64])
+    if _PLAIN_STEP.match(key) is None:
+        return path + key_path(key)
     return f"{path}.{key}" if path else key
 
 

@@ -9,7 +9,6 @@ MAX_VIOLATIONS = 100
 """How many violations one error lists at most; a hostile body could otherwise make one of every byte."""
 
 _PLAIN_TOKEN = re.compile(r"[A-Za-z0-9_.+-]{1,32}\Z")
-_PLAIN_NAME = re.compile(r"[^\x00-\x1f\x7f\"\\]{1,64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +109,12 @@ def shown(text: str) -> str:
 
 
 def named(name: str) -> str:
-    """Return a field or parameter name as the client wrote it, shortened and made printable."""
-    return f'"{name}"' if _PLAIN_NAME.match(name) else f'"{_printable(name)}"'
+    """Return a field or parameter name as the client wrote it, in quotes, shortened and made printable."""
+    clean = name[:64]
+    if not clean.isprintable() or '"' in clean or "\\" in clean:
+        # Half of a surrogate pair is not printable either, and could not be sent.
+        clean = "".join(c if c.isprintable() and c not in '"\\' else "?" for c in clean)
+    return f'"{clean}..."' if len(name) > 64 else f'"{clean}"'
 
 
 def key_path(key: str) -> str:
@@ -130,8 +133,3 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
         match = folded.get(name.lower().replace("_", "").replace("-", ""))
         near = [match] if match else []
     return f' (did you mean "{near[0]}"?)' if near else ""
-
-
-def _printable(name: str) -> str:
-    clean = "".join(c if c.isprintable() and c not in '"\\' else "?" for c in name[:61])
-    return clean + "..." if len(name) > 61 else clean
