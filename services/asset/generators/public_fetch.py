@@ -7,11 +7,11 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import Callable, Iterator
-from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+from yarl import URL
 
 from shared.errors import BadUpstream, Unavailable
 
@@ -69,26 +69,22 @@ class PublicFetcher:
         Raises BadUpstream for an address that is not public, another status than 200 and a body that is too large,
         Unavailable when nobody answers. No message repeats the URL: it may be signed, and is then a secret.
         """
+        target = _parse(url)
         for _ in range(MAX_REDIRECTS + 1):
-            self._check_url(url)
+            self._check(target)
             with _outages():
-                async with self._session.get(url, allow_redirects=False) as response:
+                async with self._session.get(target, allow_redirects=False) as response:
                     if response.status not in (301, 302, 303, 307, 308):
                         return await self._read(response)
-                    url = urljoin(url, response.headers.get("Location", ""))
+                    target = target.join(_parse(response.headers.get("Location", "")))
         raise BadUpstream(f"the provider's image lies behind more than {MAX_REDIRECTS} redirects")
 
-    def _check_url(self, url: str) -> None:
-        try:
-            parts = urlsplit(url)
-            host = parts.hostname or ""
-        except ValueError as error:
-            raise BadUpstream("the provider's image has an address that is none") from error
-        if parts.scheme not in ("http", "https") or not host or parts.username or parts.password:
-            raise BadUpstream("the provider's image has an address that is not plain http or https")
+    def _check(self, target: URL) -> None:
+        if target.scheme not in ("http", "https") or not target.host or target.user or target.password:
+            raise _no_address()
         # The resolver is not asked about a host that is an address already.
         with contextlib.suppress(ValueError):
-            if not self._is_allowed(ipaddress.ip_address(host)):
+            if not self._is_allowed(ipaddress.ip_address(target.host)):
                 raise _not_public()
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
@@ -121,13 +117,21 @@ class _CheckedResolver(AbstractResolver):
         await self._resolver.close()
 
 
+def _parse(url: str) -> URL:
+    """Reads a URL as the HTTP client does, so that both mean the same host; its escapes stay, they may be signed."""
+    try:
+        return URL(url, encoded=True)
+    except ValueError as error:
+        raise _no_address() from error
+
+
 @contextlib.contextmanager
 def _outages() -> Iterator[None]:
     """Turns what the library raises into Gaia's errors."""
     try:
         yield
     except aiohttp.InvalidURL as error:
-        raise BadUpstream("the provider's image has an address that is none") from error
+        raise _no_address() from error
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, NotPublic):
             raise _not_public() from error
@@ -138,6 +142,10 @@ def _outages() -> Iterator[None]:
 
 def _unreachable() -> Unavailable:
     return Unavailable("the provider's image cannot be reached; try again", reason="PROVIDER_UNAVAILABLE")
+
+
+def _no_address() -> BadUpstream:
+    return BadUpstream("the provider's image has an address that is not plain http or https")
 
 
 def _not_public() -> BadUpstream:

@@ -9,10 +9,14 @@ import pytest
 from gaia.asset.v1 import asset_service_pb2 as pb
 from gaia.asset.v1.asset_service_pb2_grpc import AssetServiceStub
 from pydantic import SecretStr
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
 
-from services.asset.generators.openai_images import MAX_REPLY_BYTES
+from services.asset.generators.generator import ImageOrder
+from services.asset.generators.openai_images import MAX_IMAGE_BYTES, MAX_REPLY_BYTES, OpenAIImages, connect_openai
+from services.asset.generators.public_fetch import PublicFetcher
 from services.asset.server import serving
 from shared.rpc.channel import connect
 from tests.integration.asset.running import (
@@ -26,6 +30,7 @@ from tests.integration.asset.running import (
     running_assets,
     settings_of,
 )
+from tests.support.asgi_server import running_asgi
 from tests.support.auth import Auth
 from tests.support.postgres import PostgresServer
 
@@ -456,3 +461,20 @@ async def test_a_stopping_service_finishes_what_is_being_generated(
             made = await pending
             await server
     assert (tmp_path / made.storage_info.file_path).read_bytes() == png()
+
+
+async def test_an_image_that_is_only_named_is_fetched(provider: Provider) -> None:
+    data = png(20, 20)
+
+    async def picture(_request: Request) -> Response:
+        return Response(data, media_type="text/plain")
+
+    async with running_asgi(Starlette(routes=[Route("/signed", picture)])) as url:
+        provider.answers(JSONResponse({"data": [{"url": f"{url}/signed"}]}))
+        order = ImageOrder("a cat", "", "medium", "")
+        fetcher = PublicFetcher(max_bytes=MAX_IMAGE_BYTES, is_allowed=lambda address: address.is_loopback)
+        async with connect_openai(PROVIDER_KEY, provider.url) as client:
+            made = await OpenAIImages(client, "dall-e-3", fetcher.fetch).generate(order, 10)
+        await fetcher.close()
+    assert made.data == data
+    assert (made.model, made.cost_usd) == ("dall-e-3", None)
