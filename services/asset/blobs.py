@@ -1,6 +1,6 @@
 """What the asset service needs of a store of bytes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,8 +35,8 @@ class BlobStore(Protocol):
     async def write(self, path: str, data: bytes) -> None:
         """Stores bytes; they are there completely or not at all."""
 
-    async def open(self, path: str) -> tuple[int, AsyncIterator[bytes]]:
-        """Returns the size and the bytes, in parts of at most `CHUNK_BYTES`. Raises BlobMissing."""
+    async def open(self, path: str) -> tuple[int, AsyncGenerator[bytes]]:
+        """Returns the size and the bytes, in parts of at most `CHUNK_BYTES`, to be closed. Raises BlobMissing."""
 
     async def delete(self, path: str) -> None:
         """Deletes bytes; there may be none."""

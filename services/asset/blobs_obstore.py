@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -53,7 +53,7 @@ class ObstoreBlobs:
             async with asyncio.timeout(WRITE_SECONDS):
                 await obstore.put_async(self._store, path, data)
 
-    async def open(self, path: str) -> tuple[int, AsyncIterator[bytes]]:
+    async def open(self, path: str) -> tuple[int, AsyncGenerator[bytes]]:
         """Returns the size and the bytes in parts."""
         with _outages("open"):
             async with asyncio.timeout(OPEN_SECONDS):
@@ -107,7 +107,7 @@ def _connect_cloud(url: str) -> ObstoreBlobs:
             raise ValueError(f"must begin with one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
 
 
-async def _parts(found: "GetResult") -> AsyncIterator[bytes]:
+async def _parts(found: "GetResult") -> AsyncGenerator[bytes]:
     with _outages("read"):
         async for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
             # The size above is the least that is gathered; a cloud may send more at once.

@@ -1,5 +1,6 @@
 """The RPCs of the asset service, in the order of the contract: decode, call one domain function, encode."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -75,10 +76,10 @@ class AssetHandlers(asset_service_pb2_grpc.AssetServiceServicer):
         """Streams an asset's bytes; the first part carries the content type, and is sent even without bytes."""
         asset, parts = await self._library.open(current_principal(), request.id)
         await context.send_initial_metadata((("etag", f'"{asset.sha256}"'),))
-        first = httpbody_pb2.HttpBody(content_type=asset.content_type, data=await anext(parts, b""))
-        yield first
-        async for part in parts:
-            yield httpbody_pb2.HttpBody(data=part)
+        async with contextlib.aclosing(parts):
+            yield httpbody_pb2.HttpBody(content_type=asset.content_type, data=await anext(parts, b""))
+            async for part in parts:
+                yield httpbody_pb2.HttpBody(data=part)
 
     async def DeleteAsset(
         self, request: asset_service_pb2.DeleteAssetRequest, context: Context

@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from services.asset.blobs import BlobMissing, BlobStore
@@ -59,10 +59,11 @@ class AssetLibrary:
             raise _not_found(asset_id)
         return asset
 
-    async def open(self, caller: Principal, asset_id: str) -> tuple[Asset, AsyncIterator[bytes]]:
-        """Returns an asset and its bytes in parts. Raises NotFound; Unavailable when its bytes are not what they were.
+    async def open(self, caller: Principal, asset_id: str) -> tuple[Asset, AsyncGenerator[bytes]]:
+        """Returns an asset and its bytes in parts, to be closed.
 
-        The bytes are there when this returns, so that what is wrong is known before the first part is sent.
+        The bytes are there when this returns, so that what is wrong is known before the first part is sent. Raises
+        NotFound, or Unavailable when the bytes are not what they were.
         """
         asset = await self.get(caller, asset_id)
         try:

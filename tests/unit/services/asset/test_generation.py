@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any
@@ -52,7 +52,7 @@ class Blobs:
         await self.may_write.wait()
         self.objects[path] = data
 
-    async def open(self, path: str) -> tuple[int, AsyncIterator[bytes]]:
+    async def open(self, path: str) -> tuple[int, AsyncGenerator[bytes]]:
         raise NotImplementedError
 
     async def delete(self, path: str) -> None:
