@@ -1,0 +1,1 @@
+"""The chat service: providers, models, conversations, and one turn of a conversation after the other."""

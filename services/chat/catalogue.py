@@ -1,0 +1,160 @@
+"""The models of all providers, and finding one by what a client calls it. Built once, at start."""
+
+import datetime as dt
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from shared.errors import GaiaError, NotFound, Unavailable
+
+CAPABILITIES = (
+    "chat",
+    "streaming",
+    "tool_calling",
+    "vision",
+    "code_generation",
+    "multimodal",
+    "long_context",
+    "reasoning",
+    "structured_output",
+)
+"""Every capability there is, in the order in which they are shown."""
+
+LONG_CONTEXT_TOKENS = 200_000
+"""A window from which a model counts as `long_context`."""
+
+NEAR_NAMES = 3
+
+
+def in_order(capabilities: Iterable[str]) -> tuple[str, ...]:
+    """Returns capabilities in the order of `CAPABILITIES`, each once."""
+    have = set(capabilities)
+    return tuple(one for one in CAPABILITIES if one in have)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What is known of a model. Tokens; prices in USD for a million tokens; None where it is not known."""
+
+    id: str
+    provider: str
+    name: str = ""
+    capabilities: tuple[str, ...] = ("chat", "streaming")
+    max_tokens: int | None = None
+    context_window: int | None = None
+    input_price: Decimal | None = None
+    output_price: Decimal | None = None
+    deprecation_date: dt.date | None = None
+    supports_temperature: bool = True
+    description: str = ""
+
+    def can(self, capabilities: Iterable[str]) -> bool:
+        """Whether the model has all of the capabilities."""
+        return set(capabilities) <= set(self.capabilities)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSpec:
+    """A provider. Without credentials, `missing_setting` names what is missing, and there are no models."""
+
+    id: str
+    name: str
+    models: tuple[ModelSpec, ...] = ()
+    default_model: str = ""
+    missing_setting: str = ""
+    aliases: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        have = in_order(capability for model in self.models for capability in model.capabilities)
+        object.__setattr__(self, "capabilities", have)
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether its models can be used."""
+        return not self.missing_setting
+
+
+class Catalogue:
+    """All providers with their models, the preferred provider first.
+
+    `aliases` maps further names to `provider/model` or a model's id. Raises ValueError for an alias or a default
+    provider that names nothing.
+    """
+
+    def __init__(
+        self, providers: Sequence[ProviderSpec], aliases: Mapping[str, str] | None = None, default_provider: str = ""
+    ) -> None:
+        self.providers = tuple(providers)
+        self._providers = {name: provider for provider in providers for name in (provider.id, *provider.aliases)}
+        self._models: dict[str, ModelSpec] = {}
+        self._of_provider: dict[str, dict[str, ModelSpec]] = {}
+        for provider in providers:
+            own = {model.id: model for model in provider.models}
+            self._of_provider[provider.id] = own
+            for model in provider.models:
+                self._models.setdefault(model.id, model)
+                for name in (provider.id, *provider.aliases):
+                    self._models.setdefault(f"{name}/{model.id}", model)
+        self.models = tuple(model for provider in providers for model in provider.models)
+        for alias, target in (aliases or {}).items():
+            if target not in self._models:
+                raise ValueError(f"the alias {alias} stands for {target}, which no configured provider offers")
+            self._models[alias] = self._models[target]
+        self.default_provider = self._default_provider(default_provider)
+
+    def _default_provider(self, wanted: str) -> ProviderSpec | None:
+        if wanted:
+            provider = self._providers.get(wanted)
+            if provider is None or not provider.is_configured:
+                known = ", ".join(one.id for one in self.providers if one.is_configured)
+                raise ValueError(f"{wanted} is not a configured provider; configured are {known or 'none'}")
+            return provider
+        return next((provider for provider in self.providers if provider.is_configured), None)
+
+    def provider(self, name: str) -> ProviderSpec:
+        """Returns a provider by id or alias. Raises NotFound that names near ones."""
+        provider = self._providers.get(name)
+        if provider is None:
+            known = ", ".join(one.id for one in self.providers)
+            raise NotFound(f"there is no provider {name[:64]}; there are {known}", reason="UNKNOWN_PROVIDER")
+        return provider
+
+    def usable(self, name: str) -> ProviderSpec:
+        """Returns a configured provider. Raises NotFound, or Unavailable that names the missing setting."""
+        provider = self.provider(name)
+        if not provider.is_configured:
+            raise Unavailable(
+                f"the provider {provider.id} has no credentials; the operator must set {provider.missing_setting}",
+                reason="PROVIDER_UNCONFIGURED",
+                metadata={"provider": provider.id, "setting": provider.missing_setting},
+            )
+        return provider
+
+    def model(self, name: str) -> ModelSpec:
+        """Returns a model by id, `provider/model` or alias. Raises NotFound that names near ones."""
+        model = self._models.get(name)
+        if model is None:
+            raise self._unknown_model(name)
+        return model
+
+    def model_of(self, provider: ProviderSpec, name: str) -> ModelSpec | None:
+        """Returns a provider's model by id, `provider/model` or alias, None where it has no such model."""
+        own = self._of_provider[provider.id].get(name)
+        if own is not None:
+            return own
+        model = self._models.get(name)
+        return model if model is not None and model.provider == provider.id else None
+
+    def default_model(self, provider: ProviderSpec) -> ModelSpec:
+        """Returns what a configured provider answers with when nothing is said."""
+        return self._of_provider[provider.id][provider.default_model]
+
+    def _unknown_model(self, name: str) -> GaiaError:
+        near = difflib.get_close_matches(name.lower(), self._models, NEAR_NAMES, cutoff=0.5)
+        hint = f"near ones are {', '.join(near)}" if near else "GET /v1/models lists all"
+        missing = [f"{one.id} ({one.missing_setting})" for one in self.providers if not one.is_configured]
+        if missing:
+            hint += f"; without credentials, so not offered: {', '.join(missing)}"
+        return NotFound(f"there is no model {name[:128]}; {hint}", reason="UNKNOWN_MODEL")

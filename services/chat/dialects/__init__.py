@@ -1,0 +1,1 @@
+"""The clients' dialects, each translated to and from `services.chat.turn`."""

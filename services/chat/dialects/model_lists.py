@@ -1,0 +1,92 @@
+"""The catalogue in the shapes of OpenAI's and Anthropic's model lists. Encoded once, since it does not change."""
+
+import datetime as dt
+import re
+from typing import Any
+
+import orjson
+
+from services.chat.catalogue import Catalogue, ModelSpec
+
+EPOCH = "1970-01-01T00:00:00Z"
+"""When a model was released, where that is not known: both APIs want a date."""
+
+_SNAPSHOT = re.compile(r"-(20\d\d)-?(\d\d)-?(\d\d)$")
+
+
+class OpenAIModels:
+    """`{"object": "list", "data": […]}` and its objects."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        objects = {name: _openai(name, model) for name, model in _names(catalogue)}
+        self.whole_list = orjson.dumps({"object": "list", "data": list(objects.values())})
+        self._catalogue = catalogue
+
+    def one(self, name: str) -> bytes:
+        """Returns the object of a model under the name it was asked for. Raises NotFound."""
+        return orjson.dumps(_openai(name, self._catalogue.model(name)))
+
+
+class AnthropicModels:
+    """`{"data": […], "has_more", "first_id", "last_id"}` and its objects."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        objects = [_anthropic(name, model) for name, model in _names(catalogue)]
+        ends = {"first_id": objects[0]["id"], "last_id": objects[-1]["id"]} if objects else {}
+        empty = {"first_id": None, "last_id": None}
+        self.whole_list = orjson.dumps({"data": objects, "has_more": False, **empty, **ends})
+        self._catalogue = catalogue
+
+    def one(self, name: str) -> bytes:
+        """Returns the object of a model under the name it was asked for. Raises NotFound."""
+        return orjson.dumps(_anthropic(name, self._catalogue.model(name)))
+
+
+def _names(catalogue: Catalogue) -> list[tuple[str, ModelSpec]]:
+    """Every model under its id, or under `provider/id` where another provider has the id already."""
+    named: dict[str, ModelSpec] = {}
+    for model in catalogue.models:
+        named[f"{model.provider}/{model.id}" if model.id in named else model.id] = model
+    return list(named.items())
+
+
+def _openai(name: str, model: ModelSpec) -> dict[str, Any]:
+    released = _released(model.id)
+    encoded = {
+        "id": name,
+        "object": "model",
+        "created": int(released.timestamp()) if released else 0,
+        "owned_by": model.provider,
+    }
+    if model.deprecation_date:
+        encoded["shutdown_date"] = model.deprecation_date.isoformat()
+    return encoded
+
+
+def _anthropic(name: str, model: ModelSpec) -> dict[str, Any]:
+    released = _released(model.id)
+    retires = model.deprecation_date
+    return {
+        "type": "model",
+        "id": name,
+        "display_name": model.name or model.id,
+        "created_at": released.strftime("%Y-%m-%dT%H:%M:%SZ") if released else EPOCH,
+        "lifecycle": "deprecated" if retires else "active",
+        "deprecated_at": None,
+        "retires_at": f"{retires.isoformat()}T00:00:00Z" if retires else None,
+        "line": None,
+        "capabilities": None,
+        "max_input_tokens": model.context_window,
+        "max_tokens": model.max_tokens,
+    }
+
+
+def _released(model: str) -> dt.datetime | None:
+    """A snapshot carries its date in its id."""
+    found = _SNAPSHOT.search(model)
+    if not found:
+        return None
+    try:
+        return dt.datetime(int(found[1]), int(found[2]), int(found[3]), tzinfo=dt.UTC)
+    except ValueError:
+        return None

@@ -1,0 +1,98 @@
+"""gaia.chat.v1.ModelService, in the order of the contract."""
+
+from decimal import Decimal
+from typing import Any
+
+import grpc
+from gaia.chat.v1 import model_pb2, model_service_pb2_grpc
+from gaia.chat.v1 import model_service_pb2 as pb
+from google.api.httpbody_pb2 import HttpBody
+
+from services.chat.catalogue import CAPABILITIES, Catalogue, ModelSpec
+from services.chat.dialects.model_lists import AnthropicModels, OpenAIModels
+from services.chat.health import HealthBoard
+from shared.errors import InvalidArgument
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+ANTHROPIC_VERSION = "anthropic-version"
+"""What an Anthropic SDK sends, and an OpenAI SDK does not."""
+JSON = "application/json"
+MILLION = Decimal(1_000_000)
+
+
+class ModelHandlers(model_service_pb2_grpc.ModelServiceServicer):
+    """The models of all configured providers."""
+
+    def __init__(self, catalogue: Catalogue, board: HealthBoard) -> None:
+        self._catalogue = catalogue
+        self._board = board
+        self._encoded = [(model, _encode(model)) for model in catalogue.models]
+        self._openai = OpenAIModels(catalogue)
+        self._anthropic = AnthropicModels(catalogue)
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        """Lists the models."""
+        provider = self._catalogue.provider(request.provider).id if request.provider else None
+        capability = request.capability or None
+        if capability and capability not in CAPABILITIES:
+            raise InvalidArgument.field(
+                "capability", f"there is no capability {capability[:64]}; there are {', '.join(CAPABILITIES)}"
+            )
+        models = [
+            encoded
+            for model, encoded in self._encoded
+            if (provider is None or model.provider == provider)
+            and (capability is None or capability in model.capabilities)
+        ]
+        filters = pb.ModelFilters(provider=provider, capability=capability)
+        return pb.ListModelsResponse(models=models, total=len(models), filters=filters)
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        """Returns a model."""
+        model = self._catalogue.model(request.id)
+        ends = model.deprecation_date
+        return pb.GetModelResponse(
+            id=model.id,
+            name=model.name,
+            provider=model.provider,
+            capabilities=model.capabilities,
+            max_tokens=model.max_tokens,
+            context_window=model.context_window,
+            cost_per_input_token=_per_token(model.input_price),
+            cost_per_output_token=_per_token(model.output_price),
+            avg_response_time_ms=self._board.reply_ms(model.provider, model.id),
+            is_deprecated=ends is not None,
+            deprecation_date=ends.isoformat() if ends else None,
+            supports_system_prompt=True,
+            supports_temperature=model.supports_temperature,
+            supports_streaming="streaming" in model.capabilities,
+            description=model.description,
+        )
+
+    async def ListDialectModels(self, request: pb.ListDialectModelsRequest, context: Context) -> HttpBody:
+        """Lists the models as OpenAI or Anthropic does."""
+        return HttpBody(content_type=JSON, data=self._dialect(context).whole_list)
+
+    async def GetDialectModel(self, request: pb.GetDialectModelRequest, context: Context) -> HttpBody:
+        """Returns a model as OpenAI or Anthropic does."""
+        return HttpBody(content_type=JSON, data=self._dialect(context).one(request.id))
+
+    def _dialect(self, context: Context) -> OpenAIModels | AnthropicModels:
+        metadata = context.invocation_metadata() or ()
+        return self._anthropic if any(key == ANTHROPIC_VERSION for key, _ in metadata) else self._openai
+
+
+def _encode(model: ModelSpec) -> model_pb2.Model:
+    return model_pb2.Model(
+        id=model.id,
+        name=model.name,
+        provider=model.provider,
+        capabilities=model.capabilities,
+        max_tokens=model.max_tokens,
+        context_window=model.context_window,
+    )
+
+
+def _per_token(price: Decimal | None) -> float | None:
+    return None if price is None else float(price / MILLION)

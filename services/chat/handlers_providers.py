@@ -1,0 +1,138 @@
+"""gaia.chat.v1.ProviderService, in the order of the contract."""
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+from gaia.chat.v1 import provider_service_pb2 as pb
+from gaia.chat.v1 import provider_service_pb2_grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.chat.catalogue import Catalogue, ModelSpec, ProviderSpec
+from services.chat.health import Health, HealthBoard, overall
+
+Context = Any  # grpc.aio.ServicerContext, which the handlers do not use
+
+
+class ProviderHandlers(provider_service_pb2_grpc.ProviderServiceServicer):
+    """Answers from messages made once; only health and the time of the answer are set anew."""
+
+    def __init__(self, catalogue: Catalogue, board: HealthBoard, now: Callable[[], dt.datetime]) -> None:
+        self._catalogue = catalogue
+        self._board = board
+        self._now = now
+        self._providers = [encode_provider(provider) for provider in catalogue.providers]
+        self._models = {
+            provider.id: pb.ListProviderModelsResponse(
+                provider=provider.id,
+                models=[_encode_model(model) for model in provider.models],
+                total=len(provider.models),
+            )
+            for provider in catalogue.providers
+        }
+        self._list = pb.ListProvidersResponse()
+        self._list_version = -1
+
+    async def ListProviders(self, request: pb.ListProvidersRequest, context: Context) -> pb.ListProvidersResponse:
+        """Lists the providers."""
+        if self._list_version != self._board.version:
+            self._list = self._with_health()
+        response = pb.ListProvidersResponse()
+        response.CopyFrom(self._list)
+        response.timestamp.FromDatetime(self._now())
+        return response
+
+    async def GetProvider(self, request: pb.GetProviderRequest, context: Context) -> pb.GetProviderResponse:
+        """Returns a provider."""
+        spec = self._catalogue.provider(request.id)
+        found = next(message for message in self._providers if message.id == spec.id)
+        response = pb.GetProviderResponse(provider=found)
+        _set_health(response.provider, self._board.of(spec.id))
+        return response
+
+    async def ListProviderModels(
+        self, request: pb.ListProviderModelsRequest, context: Context
+    ) -> pb.ListProviderModelsResponse:
+        """Lists the models of a provider, with their prices."""
+        return self._models[self._catalogue.provider(request.id).id]
+
+    async def GetProviderHealth(
+        self, request: pb.GetProviderHealthRequest, context: Context
+    ) -> pb.GetProviderHealthResponse:
+        """Tells how a provider is doing."""
+        return pb.GetProviderHealthResponse(health=self._health(self._catalogue.provider(request.id)))
+
+    async def ListProviderHealth(
+        self, request: pb.ListProviderHealthRequest, context: Context
+    ) -> pb.ListProviderHealthResponse:
+        """Tells how all providers are doing."""
+        response = pb.ListProviderHealthResponse(
+            providers={spec.id: self._health(spec) for spec in self._catalogue.providers},
+            overall_status=self._overall(),
+        )
+        response.timestamp.FromDatetime(self._now())
+        return response
+
+    def _with_health(self) -> pb.ListProvidersResponse:
+        self._list_version = self._board.version
+        response = pb.ListProvidersResponse(
+            providers=self._providers, total_providers=len(self._providers), health_status=self._overall()
+        )
+        for provider in response.providers:
+            _set_health(provider, self._board.of(provider.id))
+        return response
+
+    def _overall(self) -> str:
+        return overall(self._board.of(spec.id).status for spec in self._catalogue.providers if spec.is_configured)
+
+    def _health(self, spec: ProviderSpec) -> pb.ProviderHealth:
+        if not spec.is_configured:
+            return pb.ProviderHealth(status="unconfigured")
+        health = self._board.of(spec.id)
+        return pb.ProviderHealth(
+            status=health.status,
+            response_time_ms=health.first_word_ms,
+            last_check=_timestamp(health.last_call),
+            error_rate=health.error_rate,
+        )
+
+
+def encode_provider(spec: ProviderSpec) -> pb.Provider:
+    """Encodes a provider before its first call."""
+    return pb.Provider(
+        id=spec.id,
+        name=spec.name,
+        status="available" if spec.is_configured else "unconfigured",
+        health="unknown",
+        models=[model.id for model in spec.models],
+        capabilities=spec.capabilities,
+    )
+
+
+def _set_health(provider: pb.Provider, health: Health) -> None:
+    provider.health = health.status
+    if health.last_call is not None:
+        provider.last_health_check.FromDatetime(health.last_call)
+
+
+def _encode_model(model: ModelSpec) -> pb.ProviderModel:
+    encoded = pb.ProviderModel(
+        id=model.id,
+        name=model.name,
+        capabilities=model.capabilities,
+        max_tokens=model.max_tokens,
+        context_window=model.context_window,
+    )
+    if model.input_price is not None:
+        encoded.pricing.input_tokens_per_million = float(model.input_price)
+    if model.output_price is not None:
+        encoded.pricing.output_tokens_per_million = float(model.output_price)
+    return encoded
+
+
+def _timestamp(moment: dt.datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    encoded = Timestamp()
+    encoded.FromDatetime(moment)
+    return encoded

@@ -1,0 +1,99 @@
+"""How providers are doing, measured from the calls made to them and from nothing else."""
+
+import datetime as dt
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+WINDOW = 100
+"""How many of a provider's last calls count."""
+MODEL_WINDOW = 50
+"""How many of a model's last replies count."""
+DEGRADED_RATE = 0.1
+"""Share of failures from which a provider counts as degraded: a client that tries twice would still get through."""
+UNHEALTHY_RATE = 0.5
+"""Share of failures from which a provider counts as unhealthy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a provider is doing: `healthy`, `degraded`, `unhealthy`, or `unknown` before its first call.
+
+    `first_word_ms` is the mean time to the first word of the calls that had one; `error_rate` is 0 to 1.
+    """
+
+    status: str = "unknown"
+    first_word_ms: float | None = None
+    error_rate: float | None = None
+    last_call: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    ok: bool
+    first_word_ms: float | None
+
+
+class HealthBoard:
+    """Rolling windows of calls, for each provider and for each model of the catalogue. Bounded by both.
+
+    `version` counts the calls, so that what was made from the board can be kept until it changes.
+    """
+
+    def __init__(self, models: Iterable[tuple[str, str]], now: Callable[[], dt.datetime]) -> None:
+        self._now = now
+        self._calls: dict[str, deque[_Call]] = {}
+        self._last: dict[str, dt.datetime] = {}
+        self._replies: dict[tuple[str, str], deque[float]] = {model: deque(maxlen=MODEL_WINDOW) for model in models}
+        self._first_words: dict[tuple[str, str], deque[float]] = {model: deque(maxlen=MODEL_WINDOW) for model in models}
+        self.version = 0
+
+    def succeeded(self, provider: str, model: str, first_word_ms: float, reply_ms: float) -> None:
+        """Notes a call that brought a whole reply."""
+        self._note(provider, _Call(True, first_word_ms))
+        key = (provider, model)
+        if key in self._replies:
+            self._replies[key].append(reply_ms)
+            self._first_words[key].append(first_word_ms)
+
+    def failed(self, provider: str, first_word_ms: float | None = None) -> None:
+        """Notes a call that the provider failed; faults of the request itself do not belong here."""
+        self._note(provider, _Call(False, first_word_ms))
+
+    def of(self, provider: str) -> Health:
+        """Returns how a provider is doing."""
+        calls = self._calls.get(provider)
+        if not calls:
+            return Health()
+        rate = sum(not call.ok for call in calls) / len(calls)
+        times = [call.first_word_ms for call in calls if call.first_word_ms is not None]
+        status = "unhealthy" if rate >= UNHEALTHY_RATE else "degraded" if rate >= DEGRADED_RATE else "healthy"
+        return Health(status, sum(times) / len(times) if times else None, rate, self._last[provider])
+
+    def reply_ms(self, provider: str, model: str) -> float | None:
+        """Returns a model's mean time to a whole reply; None before its first."""
+        return _mean(self._replies.get((provider, model)))
+
+    def first_word_ms(self, provider: str, model: str) -> float | None:
+        """Returns a model's mean time to the first word; None before its first."""
+        return _mean(self._first_words.get((provider, model)))
+
+    def _note(self, provider: str, call: _Call) -> None:
+        self._calls.setdefault(provider, deque(maxlen=WINDOW)).append(call)
+        self._last[provider] = self._now()
+        self.version += 1
+
+
+def overall(statuses: Iterable[str]) -> str:
+    """Sums up the states of the available providers.
+
+    `healthy` while one of them is healthy or not yet measured, else the better of those that there are.
+    """
+    have = set(statuses)
+    if have & {"healthy", "unknown"}:
+        return "healthy"
+    return "degraded" if "degraded" in have else "unhealthy"
+
+
+def _mean(values: deque[float] | None) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,1 @@
+"""The LLM providers, one adapter a module."""

@@ -1,0 +1,94 @@
+"""Anthropic's Claude."""
+
+import datetime as dt
+from collections.abc import AsyncGenerator, Callable
+from collections.abc import Set as AbstractSet
+from contextlib import aclosing
+
+import anthropic
+
+from services.chat.catalogue import ModelSpec
+from services.chat.providers import errors
+from services.chat.providers.anthropic_reply import EventDecoder, decode_reply
+from services.chat.providers.anthropic_request import encode_request
+from services.chat.providers.sse import EventReader, EventTooLarge
+from services.chat.providers.upstream import Upstream, drain, limits, timeouts
+from services.chat.turn import Delta, Reply, Turn
+
+PATH = "/v1/messages"
+FAMILY = "anthropic"
+
+
+class AnthropicProvider:
+    """Implements `services.chat.providers.base.Provider`."""
+
+    family = FAMILY
+    takes: AbstractSet[str] = frozenset(
+        {"tools", "response_schema", "stop", "reasoning_effort", "parallel_tool_calls", "end_user"}
+    )
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.id = upstream.provider
+        self._upstream = upstream
+
+    async def complete(self, turn: Turn, model: ModelSpec) -> Reply:
+        """Returns the whole reply."""
+        return decode_reply(self.id, await self._upstream.fetch(PATH, encode_request(turn, model.id, stream=False)))
+
+    async def stream(self, turn: Turn, model: ModelSpec) -> AsyncGenerator[Delta]:
+        """Yields the reply as it arrives."""
+        body = encode_request(turn, model.id, stream=True)
+        reader = EventReader()
+        decoder = EventDecoder(self.id, self._upstream.setting)
+        async with aclosing(self._upstream.stream(PATH, body)) as chunks:
+            try:
+                async for chunk in chunks:
+                    if (events := reader.feed(chunk)) and (delta := decoder.decode(events)) is not None:
+                        yield delta
+                    if decoder.done:
+                        await drain(chunks)
+                        break
+            except EventTooLarge as error:
+                raise errors.nonsense(self.id, "an event of several megabytes") from error
+        if (delta := decoder.decode(reader.end())) is not None:
+            yield delta
+        decoder.check_end()
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        await self._upstream.close()
+
+
+def connect_anthropic(
+    provider: str,
+    *,
+    api_key: str,
+    base_url: str | None,
+    setting: str,
+    connect_seconds: float,
+    silence_seconds: float,
+    connections: int,
+    now: Callable[[], dt.datetime],
+) -> AnthropicProvider:
+    """Makes the adapter; connects to nothing yet."""
+    timeout = timeouts(connect_seconds, silence_seconds)
+    client = anthropic.AsyncAnthropic(
+        api_key=api_key,
+        base_url=base_url,
+        max_retries=0,
+        timeout=timeout,
+        http_client=anthropic.DefaultAioHttpClient(timeout=timeout, limits=limits(connections), follow_redirects=False),
+        # The SDK's own tracing can record prompts and replies.
+        open_telemetry=False,
+    )
+    upstream = Upstream(
+        provider,
+        post=client.post,
+        close=client.close,
+        status_error=anthropic.APIStatusError,
+        connection_error=anthropic.APIConnectionError,
+        stream_class=anthropic.AsyncStream,
+        setting=setting,
+        now=now,
+    )
+    return AnthropicProvider(upstream)

@@ -1,0 +1,145 @@
+"""Turns as Anthropic's messages API takes them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from services.chat.turn import Image, Message, Part, Role, Text, ToolCall, ToolChoice, ToolMode, Turn
+from shared.errors import InvalidArgument
+
+DEFAULT_MAX_TOKENS = 16_384
+"""The API wants a limit. This leaves room for thinking, and a reply of this length ends within the ten minutes that a
+request without streaming may take (at most 21,333 tokens, by the SDK's rule of 128,000 an hour)."""
+
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+EFFORTS: Mapping[str, str] = {
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "xhigh",
+    "max": "max",
+}
+_TOOL_ID = re.compile(r"[^a-zA-Z0-9_-]")
+_NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
+
+
+def encode_request(turn: Turn, model: str, *, stream: bool) -> bytes:
+    """Encodes a turn. Raises InvalidArgument for what the API has no counterpart of."""
+    system, messages = _split_system(turn.messages)
+    body: dict[str, Any] = {
+        "model": model,
+        "max_tokens": turn.max_tokens or DEFAULT_MAX_TOKENS,
+        "messages": _messages(messages),
+    }
+    if system:
+        body["system"] = system
+    if turn.stop:
+        body["stop_sequences"] = list(turn.stop)
+    if turn.tools:
+        body["tools"] = [_tool(tool.name, tool.description, tool.parameters, tool.strict) for tool in turn.tools]
+        if choice := _tool_choice(turn.tool_choice, turn.parallel_tool_calls):
+            body["tool_choice"] = choice
+    output: dict[str, Any] = {}
+    if turn.response_schema is not None:
+        output["format"] = {"type": "json_schema", "schema": turn.response_schema.schema}
+    if turn.reasoning_effort == "none":
+        body["thinking"] = {"type": "disabled"}
+    elif turn.reasoning_effort is not None:
+        if turn.reasoning_effort not in EFFORTS:
+            allowed = ", ".join(("none", *EFFORTS))
+            raise InvalidArgument.field("reasoning_effort", f"must be one of {allowed}")
+        output["effort"] = EFFORTS[turn.reasoning_effort]
+    if output:
+        body["output_config"] = output
+    if turn.end_user is not None:
+        body["metadata"] = {"user_id": turn.end_user}
+    if stream:
+        body["stream"] = True
+    return orjson.dumps(body)
+
+
+def _split_system(messages: Sequence[Message]) -> tuple[str, Sequence[Message]]:
+    """Takes the instructions off the front; later ones stay in their place."""
+    count = next((at for at, message in enumerate(messages) if message.role is not Role.SYSTEM), len(messages))
+    return "\n\n".join(message.text for message in messages[:count] if message.text), messages[count:]
+
+
+def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    encoded: list[dict[str, Any]] = []
+    for number, message in enumerate(messages):
+        blocks = _blocks(message, number)
+        if not blocks:
+            continue
+        role = "user" if message.role is Role.TOOL else message.role.value
+        if encoded and role == "user" and encoded[-1]["role"] == role:
+            # The results of parallel calls belong into one message, what the user adds behind them.
+            encoded[-1]["content"] += blocks
+        else:
+            encoded.append({"role": role, "content": blocks})
+    return encoded
+
+
+def _blocks(message: Message, number: int) -> list[dict[str, Any]]:
+    parts = [_part(part, number) for part in message.parts if not (isinstance(part, Text) and not part.text)]
+    if message.role is Role.TOOL:
+        return [{"type": "tool_result", "tool_use_id": _tool_id(message.tool_call_id), "content": parts}]
+    return parts + [_tool_use(call, number) for call in message.tool_calls]
+
+
+def _part(part: Part, number: int) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text}
+    return {"type": "image", "source": _source(part, number)}
+
+
+def _source(image: Image, number: int) -> dict[str, Any]:
+    if image.url:
+        return {"type": "url", "url": image.url}
+    if image.media_type not in IMAGE_TYPES:
+        raise InvalidArgument.field(
+            f"messages[{number}].content",
+            f"Claude takes images of {', '.join(IMAGE_TYPES)}, not {image.media_type[:64]}",
+        )
+    return {"type": "base64", "media_type": image.media_type, "data": image.data}
+
+
+def _tool_use(call: ToolCall, number: int) -> dict[str, Any]:
+    try:
+        arguments = orjson.loads(call.arguments or "{}")
+    except orjson.JSONDecodeError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise InvalidArgument.field(
+            f"messages[{number}].tool_calls", f"the arguments of {call.name[:64]} must be a JSON object for Claude"
+        )
+    return {"type": "tool_use", "id": _tool_id(call.id), "name": call.name, "input": arguments}
+
+
+def _tool_id(tool_call_id: str) -> str:
+    # Ids of other providers may hold characters that the API refuses; call and result are mended alike.
+    return _TOOL_ID.sub("_", tool_call_id)
+
+
+def _tool(name: str, description: str, parameters: Mapping[str, Any] | None, strict: bool | None) -> dict[str, Any]:
+    tool: dict[str, Any] = {"name": name, "input_schema": parameters or _NO_PARAMETERS}
+    if description:
+        tool["description"] = description
+    if strict is not None:
+        tool["strict"] = strict
+    return tool
+
+
+def _tool_choice(choice: ToolChoice | None, parallel: bool | None) -> dict[str, Any] | None:
+    if choice is None and parallel is not False:
+        return None
+    mode = choice.mode if choice is not None else ToolMode.AUTO
+    kinds = {ToolMode.AUTO: "auto", ToolMode.NONE: "none", ToolMode.REQUIRED: "any", ToolMode.NAMED: "tool"}
+    encoded: dict[str, Any] = {"type": kinds[mode]}
+    if choice is not None and mode is ToolMode.NAMED:
+        encoded["name"] = choice.name
+    if parallel is False and mode is not ToolMode.NONE:
+        encoded["disable_parallel_tool_use"] = True
+    return encoded

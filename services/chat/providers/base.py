@@ -1,0 +1,46 @@
+"""What every provider adapter offers, and how its own errors are told."""
+
+from collections.abc import AsyncGenerator
+from collections.abc import Set as AbstractSet
+from typing import Protocol
+
+from services.chat.catalogue import ModelSpec
+from services.chat.turn import Delta, Reply, Turn
+
+OPENAI_FAMILY = "openai"
+"""Family of providers that speak OpenAI's chat completions: they take an OpenAI client's request as it is."""
+
+
+class Provider(Protocol):
+    """An LLM provider.
+
+    Every method raises the errors of `services.chat.providers.errors`, and ends its HTTP request when its task is
+    cancelled or its generator is closed.
+    """
+
+    @property
+    def id(self) -> str:
+        """Id, as the catalogue has it."""
+        ...
+
+    @property
+    def family(self) -> str:
+        """Which dialect it speaks."""
+        ...
+
+    @property
+    def takes(self) -> AbstractSet[str]:
+        """Names of those fields of a Turn, beside its messages and `max_tokens`, that it heeds."""
+        ...
+
+    async def complete(self, turn: Turn, model: ModelSpec) -> Reply:
+        """Returns the whole reply."""
+        ...
+
+    def stream(self, turn: Turn, model: ModelSpec) -> AsyncGenerator[Delta]:
+        """Yields the reply as it arrives. A stream that ends early raises; only a whole reply ends normally."""
+        ...
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        ...

@@ -1,0 +1,137 @@
+"""A provider's failures as Gaia's errors: its class is kept, its headers, keys and account names are not told.
+
+429                  ResourceExhausted, with the provider's Retry-After
+503, 529             Unavailable
+400, 413, 422        InvalidArgument with the provider's message
+404                  NotFound with the provider's message
+401, 402, 403        BadUpstream: it is Gaia's key that was refused, not the caller's
+408, 504, silence    DeadlineExceeded, reason PROVIDER_TIMEOUT
+no connection        Unavailable
+anything else        BadUpstream
+"""
+
+import datetime as dt
+import email.utils
+import re
+from collections.abc import Mapping
+
+from shared.errors import (
+    BadUpstream,
+    DeadlineExceeded,
+    GaiaError,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
+
+TIMEOUT = "PROVIDER_TIMEOUT"
+MAX_MESSAGE = 500
+"""Characters of a provider's message that are passed on."""
+MAX_RETRY_AFTER = 3600.0
+
+# What providers write into messages about the account that asked, which is Gaia's and not the caller's.
+_ACCOUNT = re.compile(r"\b(?:sk|org|proj|user|key|wrkspc|req)[-_][A-Za-z0-9_*-]{6,}")
+
+_KINDS: Mapping[str, int] = {
+    # Anthropic's error types and OpenAI's error types and codes, where an error comes inside of a stream.
+    "overloaded_error": 529,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "invalid_request_error": 400,
+    "context_length_exceeded": 400,
+    "request_too_large": 413,
+    "not_found_error": 404,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "timeout_error": 504,
+    "service_unavailable": 503,
+    "server_overloaded": 503,
+}
+
+
+def from_status(
+    provider: str, status: int, message: str, *, retry_after: float | None = None, setting: str = ""
+) -> GaiaError:
+    """Returns the error for an HTTP status. `setting` names where the operator gave the provider's key."""
+    metadata = {"provider": provider, "provider_status": str(status)}
+    if status == 429:
+        wait = f"in {retry_after:g} s" if retry_after else "later"
+        return ResourceExhausted(
+            f"{provider} limits the rate of Gaia's requests; try again {wait}",
+            reason="PROVIDER_RATE_LIMITED",
+            metadata=metadata,
+            retry_after=retry_after or 1.0,
+        )
+    if status in (503, 529):
+        return Unavailable(
+            f"{provider} is overloaded or down ({status}); try again",
+            reason="PROVIDER_UNAVAILABLE",
+            metadata=metadata,
+            retry_after=retry_after or 1.0,
+        )
+    if status in (400, 413, 422):
+        return InvalidArgument(
+            f"{provider} refused the request: {_public(message)}", reason="PROVIDER_REFUSED", metadata=metadata
+        )
+    if status == 404:
+        return NotFound(
+            f"{provider} does not know it: {_public(message)}", reason="PROVIDER_REFUSED", metadata=metadata
+        )
+    if status in (401, 402, 403):
+        where = f"; the operator should check {setting}" if setting else ""
+        return BadUpstream(f"{provider} refused Gaia's own credentials ({status}){where}", metadata=metadata)
+    if status in (408, 504):
+        return timed_out(provider)
+    return BadUpstream(f"{provider} failed ({status})", metadata=metadata)
+
+
+def from_stream(provider: str, error: object, setting: str = "") -> GaiaError:
+    """Returns the error for what a provider sent inside of a stream: an object with `type`, `code` and `message`."""
+    told = error if isinstance(error, dict) else {}
+    status = _KINDS.get(str(told.get("code"))) or _KINDS.get(str(told.get("type"))) or 500
+    return from_status(provider, status, str(told.get("message") or "no message"), setting=setting)
+
+
+def timed_out(provider: str) -> GaiaError:
+    """The error of a provider that takes too long."""
+    return DeadlineExceeded(f"{provider} did not answer in time", reason=TIMEOUT, metadata={"provider": provider})
+
+
+def unreachable(provider: str) -> GaiaError:
+    """The error of a provider that cannot be connected to, or that closed the connection before it answered."""
+    return Unavailable(
+        f"{provider} cannot be reached; try again", reason="PROVIDER_UNREACHABLE", metadata={"provider": provider}
+    )
+
+
+def cut(provider: str) -> GaiaError:
+    """The error of a stream that ended before the reply did."""
+    return BadUpstream(f"{provider} broke off in the middle of its reply", metadata={"provider": provider})
+
+
+def nonsense(provider: str, what: str) -> GaiaError:
+    """The error of an answer that is none."""
+    return BadUpstream(f"{provider} sent {what}", metadata={"provider": provider})
+
+
+def read_retry_after(headers: Mapping[str, str], now: dt.datetime) -> float | None:
+    """Reads Retry-After in seconds: `retry-after-ms`, a number, or a date (RFC 9110, 10.2.3); None for nonsense."""
+    seconds: float | None = None
+    milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after")
+    try:
+        if milliseconds is not None:
+            seconds = float(milliseconds) / 1000
+        elif value is not None and value.strip().replace(".", "", 1).isdigit():
+            seconds = float(value)
+        elif value is not None:
+            seconds = (email.utils.parsedate_to_datetime(value) - now).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER) if seconds is not None else None
+
+
+def _public(message: str) -> str:
+    return _ACCOUNT.sub("[…]", message)[:MAX_MESSAGE]

@@ -1,0 +1,110 @@
+"""OpenAI, and any endpoint that speaks its chat completions."""
+
+import datetime as dt
+from collections.abc import AsyncGenerator, Callable
+from collections.abc import Set as AbstractSet
+from contextlib import aclosing
+
+import openai
+
+from services.chat.catalogue import ModelSpec
+from services.chat.providers import errors
+from services.chat.providers.base import OPENAI_FAMILY
+from services.chat.providers.openai_wire import ChunkDecoder, decode_reply, encode_request, wants_usage
+from services.chat.providers.sse import EventReader, EventTooLarge
+from services.chat.providers.upstream import Upstream, drain, limits, timeouts
+from services.chat.turn import Delta, Reply, Turn
+
+PATH = "/chat/completions"
+NO_KEY = "none"
+"""What is sent to an endpoint that wants no key: the SDK insists on one."""
+
+
+class OpenAIProvider:
+    """Implements `services.chat.providers.base.Provider`.
+
+    `max_tokens_field` is `max_completion_tokens` at OpenAI, `max_tokens` at endpoints that know only the older name.
+    """
+
+    family = OPENAI_FAMILY
+    takes: AbstractSet[str] = frozenset(
+        {
+            "tools",
+            "response_schema",
+            "temperature",
+            "top_p",
+            "stop",
+            "reasoning_effort",
+            "parallel_tool_calls",
+            "end_user",
+        }
+    )
+
+    def __init__(self, upstream: Upstream, *, max_tokens_field: str) -> None:
+        self.id = upstream.provider
+        self._upstream = upstream
+        self._max_tokens_field = max_tokens_field
+
+    async def complete(self, turn: Turn, model: ModelSpec) -> Reply:
+        """Returns the whole reply."""
+        body = encode_request(turn, model.id, stream=False, max_tokens_field=self._max_tokens_field)
+        return decode_reply(self.id, await self._upstream.fetch(PATH, body))
+
+    async def stream(self, turn: Turn, model: ModelSpec) -> AsyncGenerator[Delta]:
+        """Yields the reply as it arrives."""
+        body = encode_request(turn, model.id, stream=True, max_tokens_field=self._max_tokens_field)
+        reader = EventReader()
+        decoder = ChunkDecoder(self.id, show_usage=wants_usage(turn), setting=self._upstream.setting)
+        async with aclosing(self._upstream.stream(PATH, body)) as chunks:
+            try:
+                async for chunk in chunks:
+                    if (events := reader.feed(chunk)) and (delta := decoder.decode(events)) is not None:
+                        yield delta
+                    if decoder.done:
+                        await drain(chunks)
+                        break
+            except EventTooLarge as error:
+                raise errors.nonsense(self.id, "an event of several megabytes") from error
+        if (delta := decoder.decode(reader.end())) is not None:
+            yield delta
+        decoder.check_end()
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        await self._upstream.close()
+
+
+def connect_openai(
+    provider: str,
+    *,
+    api_key: str,
+    base_url: str | None,
+    setting: str,
+    connect_seconds: float,
+    silence_seconds: float,
+    connections: int,
+    now: Callable[[], dt.datetime],
+    is_openai: bool,
+) -> OpenAIProvider:
+    """Makes the adapter of OpenAI (`is_openai`) or of another endpoint of its dialect; connects to nothing yet."""
+    timeout = timeouts(connect_seconds, silence_seconds)
+    client = openai.AsyncOpenAI(
+        api_key=api_key or NO_KEY,
+        base_url=base_url,
+        max_retries=0,
+        timeout=timeout,
+        http_client=openai.DefaultAioHttpClient(timeout=timeout, limits=limits(connections), follow_redirects=False),
+        # The account that the environment names is one at OpenAI, and nobody else's business.
+        default_headers=None if is_openai else {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()},  # type: ignore[dict-item] # the SDK takes Omit here, its annotation does not say so
+    )
+    upstream = Upstream(
+        provider,
+        post=client.post,
+        close=client.close,
+        status_error=openai.APIStatusError,
+        connection_error=openai.APIConnectionError,
+        stream_class=openai.AsyncStream,
+        setting=setting,
+        now=now,
+    )
+    return OpenAIProvider(upstream, max_tokens_field="max_completion_tokens" if is_openai else "max_tokens")

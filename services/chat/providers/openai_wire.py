@@ -1,0 +1,250 @@
+"""OpenAI's chat completions as a provider speaks them: requests out of turns, replies and deltas out of its bytes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from services.chat.providers import errors
+from services.chat.turn import (
+    Delta,
+    FinishReason,
+    Image,
+    Message,
+    Part,
+    Reply,
+    Role,
+    Text,
+    ToolCall,
+    ToolCallDelta,
+    ToolChoice,
+    ToolMode,
+    Turn,
+    Usage,
+)
+
+DONE = b"[DONE]"
+
+_REASONS = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
+    "content_filter": FinishReason.CONTENT_FILTER,
+}
+
+
+def encode_request(turn: Turn, model: str, *, stream: bool, max_tokens_field: str) -> bytes:
+    """Encodes a turn. The usage of a stream is always asked for, since it must be metered."""
+    body = dict(turn.openai_body) if turn.openai_body is not None else _body(turn, max_tokens_field)
+    body["model"] = model
+    if stream:
+        asked = body.get("stream_options")
+        body["stream"] = True
+        body["stream_options"] = {**(asked if isinstance(asked, dict) else {}), "include_usage": True}
+    return orjson.dumps(body)
+
+
+def wants_usage(turn: Turn) -> bool:
+    """Whether the client asked for the usage of its stream itself."""
+    options = (turn.openai_body or {}).get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def decode_reply(provider: str, body: bytes) -> Reply:
+    """Decodes a whole reply. Raises BadUpstream for what is none."""
+    try:
+        decoded = orjson.loads(body)
+        first, *others = decoded["choices"]
+        message = first["message"]
+        calls = [
+            ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"])
+            for call in message.get("tool_calls") or ()
+            if "function" in call
+        ]
+        return Reply(
+            text=message.get("content") or message.get("refusal") or "",
+            tool_calls=calls,
+            finish_reason=_REASONS.get(first["finish_reason"], FinishReason.STOP),
+            usage=decode_usage(decoded.get("usage")),
+            openai_body=body,
+            other_choices=[other["message"].get("content") or "" for other in others],
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise errors.nonsense(provider, "something that is no chat completion") from error
+
+
+def decode_usage(usage: Any) -> Usage | None:
+    """Decodes the usage of a reply; None where there is none."""
+    if not usage:
+        return None
+    read = usage.get("prompt_tokens_details") or {}
+    written = usage.get("completion_tokens_details") or {}
+    return Usage(
+        input_tokens=int(usage["prompt_tokens"]),
+        output_tokens=int(usage["completion_tokens"]),
+        cached_input_tokens=int(read.get("cached_tokens") or 0),
+        reasoning_tokens=int(written.get("reasoning_tokens") or 0),
+    )
+
+
+class ChunkDecoder:
+    """Decodes the events of one stream. `show_usage`: pass the event of the usage on, since the client asked for it."""
+
+    def __init__(self, provider: str, *, show_usage: bool, setting: str = "") -> None:
+        self._provider = provider
+        self._show_usage = show_usage
+        self._setting = setting
+        self._finished = False
+        self.done = False
+
+    def decode(self, events: Sequence[bytes]) -> Delta | None:
+        """Decodes events that arrived together; None where they add nothing. Raises for an error or nonsense."""
+        delta = Delta()
+        texts: list[str] = []
+        others: list[tuple[int, str]] = []
+        calls: list[ToolCallDelta] = []
+        records: list[bytes] = []
+        for event in events:
+            if event == DONE:
+                self.done = True
+                break
+            chunk = self._load(event)
+            try:
+                choices = chunk.get("choices") or ()
+                usage = decode_usage(chunk.get("usage"))
+                for choice in choices:
+                    self._add(choice, texts, others, calls, delta)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise errors.nonsense(self._provider, "a chunk that is none") from error
+            if usage is not None:
+                delta.usage = usage
+            if choices or usage is None or self._show_usage:
+                records.append(event)
+        delta.text, delta.other_choices, delta.tool_calls = "".join(texts), others, calls
+        delta.openai_records = b"".join([_record(event) for event in records])
+        return delta if delta.openai_records or delta.usage is not None else None
+
+    def check_end(self) -> None:
+        """Raises when the stream is over before the reply was."""
+        if not (self.done and self._finished):
+            raise errors.cut(self._provider)
+
+    def _load(self, event: bytes) -> dict[str, Any]:
+        try:
+            chunk = orjson.loads(event)
+        except orjson.JSONDecodeError as error:
+            raise errors.nonsense(self._provider, "a chunk that is no JSON") from error
+        if not isinstance(chunk, dict):
+            raise errors.nonsense(self._provider, "a chunk that is no object")
+        if chunk.get("error"):
+            raise errors.from_stream(self._provider, chunk["error"], self._setting)
+        return chunk
+
+    def _add(
+        self,
+        choice: Mapping[str, Any],
+        texts: list[str],
+        others: list[tuple[int, str]],
+        calls: list[ToolCallDelta],
+        delta: Delta,
+    ) -> None:
+        index, added, reason = choice.get("index") or 0, choice.get("delta") or {}, choice.get("finish_reason")
+        text = added.get("content") or added.get("refusal") or ""
+        if reason:
+            self._finished = True
+        if index:
+            if text:
+                others.append((index, text))
+            return
+        if text:
+            texts.append(text)
+        for call in added.get("tool_calls") or ():
+            function = call.get("function") or {}
+            calls.append(
+                ToolCallDelta(
+                    call.get("index") or 0,
+                    call.get("id") or "",
+                    function.get("name") or "",
+                    function.get("arguments") or "",
+                )
+            )
+        if reason:
+            delta.finish_reason = _REASONS.get(reason, FinishReason.STOP)
+
+
+def _record(event: bytes) -> bytes:
+    return b"data: " + (event.replace(b"\n", b"\ndata: ") if b"\n" in event else event) + b"\n\n"
+
+
+def _body(turn: Turn, max_tokens_field: str) -> dict[str, Any]:
+    body: dict[str, Any] = {"messages": [_message(message) for message in turn.messages]}
+    if turn.max_tokens is not None:
+        body[max_tokens_field] = turn.max_tokens
+    for name in ("temperature", "top_p", "reasoning_effort", "parallel_tool_calls"):
+        value = getattr(turn, name)
+        if value is not None:
+            body[name] = value
+    if turn.stop:
+        body["stop"] = list(turn.stop)
+    if turn.tools:
+        body["tools"] = [
+            {
+                "type": "function",
+                "function": _without_none(
+                    {
+                        "name": tool.name,
+                        "description": tool.description or None,
+                        "parameters": tool.parameters,
+                        "strict": tool.strict,
+                    }
+                ),
+            }
+            for tool in turn.tools
+        ]
+    if turn.tool_choice is not None:
+        body["tool_choice"] = _tool_choice(turn.tool_choice)
+    if turn.response_schema is not None:
+        schema = turn.response_schema
+        described = {"name": schema.name, "schema": schema.schema, "strict": schema.strict}
+        body["response_format"] = {"type": "json_schema", "json_schema": _without_none(described)}
+    if turn.end_user is not None:
+        body["user"] = turn.end_user
+    return body
+
+
+def _message(message: Message) -> dict[str, Any]:
+    encoded: dict[str, Any] = {"role": message.role.value}
+    if all(isinstance(part, Text) for part in message.parts):
+        encoded["content"] = message.text
+    else:
+        encoded["content"] = [_part(part) for part in message.parts]
+    if message.tool_calls:
+        encoded["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.role is Role.TOOL:
+        encoded["tool_call_id"] = message.tool_call_id
+    return encoded
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text}
+    return {"type": "image_url", "image_url": _image(part)}
+
+
+def _image(image: Image) -> dict[str, Any]:
+    url = image.url or f"data:{image.media_type};base64,{image.data}"
+    return {"url": url, "detail": image.detail} if image.detail else {"url": url}
+
+
+def _tool_choice(choice: ToolChoice) -> Any:
+    if choice.mode is ToolMode.NAMED:
+        return {"type": "function", "function": {"name": choice.name}}
+    return choice.mode.value
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,70 @@
+"""Building the chat service from its settings, its database, its providers and a channel to auth."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from gaia.chat.v1 import (
+    model_service_pb2,
+    model_service_pb2_grpc,
+    provider_service_pb2,
+    provider_service_pb2_grpc,
+)
+
+from services.chat.handlers_models import ModelHandlers
+from services.chat.handlers_providers import ProviderHandlers
+from services.chat.health import HealthBoard
+from services.chat.offer import Offer, build_offer, utc_now
+from services.chat.settings import ChatSettings
+from shared.db.pool import Database
+from shared.rpc.channel import connect
+from shared.rpc.mesh import following, mesh_identity
+from shared.rpc.server import RpcServer
+
+SERVICES = (
+    provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"],
+    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+)
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
+    """Serves while the block runs, and drains at its end. Raises SettingsError, or OSError for the address."""
+    offer = build_offer(settings, utc_now())
+    catalogue = offer.catalogue
+    board = HealthBoard(((model.provider, model.id) for model in catalogue.models), utc_now)
+    database = Database(settings.database_url.get_secret_value(), size=settings.database_pool_size)
+    async with connect(settings.auth_target) as auth, _closing(offer):
+        identity = mesh_identity(settings.env, auth)
+        server = RpcServer(
+            listen=settings.listen,
+            services=SERVICES,
+            register=(
+                lambda server: provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(
+                    ProviderHandlers(catalogue, board, utc_now), server
+                ),
+                lambda server: model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+                    ModelHandlers(catalogue, board), server
+                ),
+            ),
+            interceptors=identity.interceptors(SERVICES),
+            probes={"database": database.ping},
+        )
+        await database.open()
+        try:
+            async with following(identity.feed, auth):
+                await server.start()
+                try:
+                    yield server
+                finally:
+                    await server.stop(settings.drain_seconds)
+        finally:
+            await database.close()
+
+
+@contextlib.asynccontextmanager
+async def _closing(offer: Offer) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        for provider in offer.providers.values():
+            await provider.close()
