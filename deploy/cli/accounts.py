@@ -52,6 +52,8 @@ def create_key(
     as_json: AsJson = False,
 ) -> None:
     """Creates a key and shows it, this once."""
+    from deploy.cli.output import note
+
     edge = _edge(url, key, home)
     body: dict[str, Any] = {"name": name, "scopes": scope or []}
     if user is not None:
@@ -63,9 +65,7 @@ def create_key(
         _show([created], _KEY_COLUMNS, as_json=True)
         return
     print(created["key"])
-    typer.echo(
-        f"Scopes: {' '.join(created['scopes'])}. The key is shown this once; its id is {created['id']}.", err=True
-    )
+    note(f"the key is shown this once; its id is {created['id']}, its scopes are {' '.join(created['scopes'])}")
 
 
 @keys.command("list")

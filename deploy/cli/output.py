@@ -5,6 +5,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_WIDEST = 1000
+"""Columns; ids and scopes must come out whole, whatever the terminal's width."""
+
 
 def fail(message: str, code: int) -> int:
     """Prints an error as one line and returns the exit code."""
@@ -25,12 +28,16 @@ def show_json(value: Any) -> None:
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Prints rows as a table; wider than the screen rather than with an id cut in two."""
     from rich.console import Console  # heavy, and of no use to who prints JSON
-    from rich.table import Table
+    from rich.measure import Measurement
+    from rich.table import Column, Table
 
-    table = Table(*columns)
+    table = Table(*(Column(name, no_wrap=True) for name in columns))
     for row in rows:
         table.add_row(*(_text(row.get(column)) for column in columns))
-    Console().print(table, soft_wrap=True, crop=False)
+    console = Console()
+    wide = console.options.update(max_width=_WIDEST)
+    width = max(console.width, Measurement.get(console, wide, table).maximum)
+    console.print(table, width=width, soft_wrap=True, crop=False)
 
 
 def _text(value: Any) -> str:

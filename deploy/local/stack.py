@@ -30,8 +30,7 @@ from deploy.local.external import prepare_roles
 from deploy.local.home import Home, locked, open_home
 from deploy.local.settings import LocalSettings
 from deploy.local.state import clear_leftovers, forget_state, write_state
-from deploy.local.supervisor import ProcessSpec, Reporter, Supervisor, Timing
-from deploy.migrations.runner import MigrationError, migrate
+from deploy.local.supervisor import ProcessSpec, Reporter, Supervisor, Timing, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +71,23 @@ class Stack:
                 await self._stop(cluster)
 
     async def _start(self, cluster: postgres.Cluster | None) -> None:
-        urls = await (self._external() if cluster is None else self._embedded(cluster))
-        try:
-            await asyncio.to_thread(migrate, urls.owner)
-        except MigrationError as error:
-            raise StackError(str(error)) from error
-        services = await self._usable(urls)
         ensure_signing_keys(self.home)
-        await ensure_developer_key(urls.owner, self.home, self._settings.env)
-        await self.supervisor.start(*service_specs(self._settings, self.home, services))
+        if cluster is None:
+            urls = await self._external()
+            await self._prepare_schema(urls.owner)
+            urls = await self._usable(urls)
+            await self.supervisor.start(*service_specs(self._settings, self.home, urls.services))
+        else:
+            # The processes load while the schema is looked at: they find their database whenever it is ready.
+            urls = await self._embedded(cluster)
+            await together(
+                self.supervisor.start(*service_specs(self._settings, self.home, urls.services)),
+                self._prepare_schema(urls.owner),
+            )
+
+    async def _prepare_schema(self, owner_url: str) -> None:
+        await asyncio.to_thread(_migrate, owner_url)
+        await ensure_developer_key(owner_url, self.home, self._settings.env)
 
     async def _stop(self, cluster: postgres.Cluster | None) -> None:
         await self.supervisor.stop()
@@ -107,8 +114,8 @@ class Stack:
         services = await prepare_roles(url, self.home, self._settings.given_passwords(), self._reporter.note)
         return DatabaseUrls(url, services)
 
-    async def _usable(self, urls: DatabaseUrls) -> Mapping[str, str]:
-        """Returns the services' URLs, with the owner's for a role that the schema's migrations did not know."""
+    async def _usable(self, urls: DatabaseUrls) -> DatabaseUrls:
+        """Replaces the URL of a role that the schema's migrations did not know by the owner's."""
         async with connected(urls.owner) as connection:
             own_role = [service for service, url in urls.services.items() if url != urls.owner]
             powerless = await without_rights(connection, own_role)
@@ -117,7 +124,8 @@ class Stack:
                 f"DATABASE_URL: the role {role_of(service)} has no rights on {describe(urls.owner)}, so {service} uses "
                 "the given user"
             )
-        return {service: urls.owner if service in powerless else url for service, url in urls.services.items()}
+        usable = {service: urls.owner if service in powerless else url for service, url in urls.services.items()}
+        return DatabaseUrls(urls.owner, usable)
 
 
 def service_specs(settings: LocalSettings, home: Home, database_urls: Mapping[str, str]) -> list[ProcessSpec]:
@@ -174,6 +182,16 @@ def _holder(port: int) -> str:
 
 def _port_of(address: tuple[str, int] | tuple[()]) -> int | None:
     return address[1] if address else None
+
+
+def _migrate(owner_url: str) -> None:
+    # Imported here: what migrates takes a second to load, which the processes need not wait for.
+    from deploy.migrations.runner import MigrationError, migrate
+
+    try:
+        migrate(owner_url)
+    except MigrationError as error:
+        raise StackError(str(error)) from error
 
 
 def _python(module: str) -> list[str]:

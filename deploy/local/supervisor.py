@@ -6,10 +6,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from deploy.local.errors import StackError
 from deploy.local.logs import ProcessLog
@@ -119,15 +119,7 @@ class Supervisor:
             for spec in specs
         ]
         self._children += children
-        try:
-            async with asyncio.TaskGroup() as group:
-                for child in children:
-                    group.create_task(child.start())
-        except ExceptionGroup as group_of_errors:
-            failed, others = group_of_errors.split(StackError)
-            if failed is None or others is not None:
-                raise
-            raise failed.exceptions[0] from None
+        await together(*(child.start() for child in children))
 
     async def stop(self) -> None:
         """Stops everything, the highest tier first, and returns when nothing runs any more."""
@@ -155,6 +147,19 @@ class Supervisor:
             await asyncio.sleep(TRIM_SECONDS)
             for child in self._children:
                 child.log.trim()
+
+
+async def together(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Runs all at once and cancels the others when one fails. Raises the first StackError as itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for coroutine in coroutines:
+                group.create_task(coroutine)
+    except ExceptionGroup as group_of_errors:
+        failed, others = group_of_errors.split(StackError)
+        if failed is None or others is not None:
+            raise
+        raise failed.exceptions[0] from None
 
 
 class _Child:
