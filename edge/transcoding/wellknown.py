@@ -161,8 +161,8 @@ def parse_base64(text: str) -> bytes:
     """Return bytes from base64 in the standard or the URL-safe alphabet, with or without padding (RFC 4648)."""
     try:
         raw = text.encode("ascii").translate(_URL_SAFE)
-        if len(raw) % 4:
-            # A text that carries padding carries all of it: its length is a multiple of four.
+        # A text that carries padding carries all of it.
+        if len(raw) % 4 and not raw.endswith(b"="):
             raw += b"=" * (-len(raw) % 4)
         return binascii.a2b_base64(raw, strict_mode=True) if raw else b""
     except ValueError:
