@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from starlette.types import Receive, Scope, Send
 
-from edge.transcoding.call import Surroundings
+from edge.transcoding.call import Slots, Surroundings
 from edge.transcoding.codec import Codec
 from edge.transcoding.compiler import ChannelSource, Compiler
 from edge.transcoding.endpoint import Endpoint
@@ -101,6 +101,7 @@ class Transcoder:
                 profile=profile,
                 response_headers=ResponseHeaders(rules, reserved),
                 heartbeat=self._limits.heartbeat,
+                streams=Slots(self._limits.max_streams),
                 http_status=http_status if http_status is not None else _by_the_table,
             ),
             channel=_channel_source(channel),
@@ -149,7 +150,7 @@ class Transcoder:
     async def _serve(self, exchange: Exchange) -> None:
         scope, limits = exchange.scope, self._limits
         path = _raw_path(scope)
-        exchange.request_id = scope["state"].get("request_id", "") if "state" in scope else ""
+        exchange.request_id = exchange.state.get("request_id", "")
         try:
             head = self._request_headers.read(scope["headers"], scope.get("client"), limits.max_header_bytes)
         except RpcFailure:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -29,12 +29,33 @@ _JSON: Header = (b"content-type", b"application/json")
 _PROTOBUF: Header = (b"content-type", b"application/x-protobuf")
 
 
+Request = bytes | AsyncIterator[bytes]
+"""A serialised request message, or the messages of a streamed request."""
+
+
 class Responder(Protocol):
     """Calls one gRPC method and answers the request with what comes back."""
 
-    async def respond(self, exchange: Exchange, request: bytes) -> None:
-        """Call with a serialised request, and answer; raises `RpcFailure` before the response began."""
+    async def respond(self, exchange: Exchange, request: Request) -> None:
+        """Call and answer; raises `RpcFailure` before the response began."""
         ...
+
+
+class Slots:
+    """Bounds how many streams run at once."""
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+
+    def take(self) -> None:
+        """Take a place; raises UNAVAILABLE where none is free."""
+        if self._free <= 0:
+            raise failure(Code.UNAVAILABLE, "too many streams are open; try again", headers=((b"retry-after", b"1"),))
+        self._free -= 1
+
+    def give(self) -> None:
+        """Give a place back."""
+        self._free += 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +66,7 @@ class Surroundings:
     profile: Profile
     response_headers: ResponseHeaders
     heartbeat: float
+    streams: Slots
     http_status: Callable[[Status], int | None]
 
 
@@ -53,22 +75,23 @@ class Caller:
 
     def __init__(self, method: MethodDescriptor, channel: grpc.aio.Channel, around: Surroundings) -> None:
         self.name = method.full_name
+        self.streams = around.streams
         self._headers = around.response_headers
         self._profile = around.profile
         self._http_status = around.http_status
         kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
         # A registered method saves the look-up of its path in every call; generated stubs do the same.
+        self._streams_request = method.client_streaming
         self._callable: Callable[..., Any] = getattr(channel, kind)(
             f"/{method.containing_service.full_name}/{method.name}", _registered_method=True
         )
 
-    async def unary(self, exchange: Exchange, request: bytes) -> tuple[bytes, list[Header], int | None]:
+    async def unary(self, exchange: Exchange, request: Request) -> tuple[bytes, list[Header], int | None]:
         """Return the reply's bytes, the response headers of its metadata, and the status that the backend chose.
 
         Raises `RpcFailure` and `ClientGoneError`. The call is cancelled when the client leaves.
         """
         call = self.start(exchange, request)
-        exchange.watch(call)
         try:
             reply: bytes = await call
             headers, status = await self.head_of(call)
@@ -76,17 +99,27 @@ class Caller:
                 headers += self._headers.of_trailers(await call.trailing_metadata(), asked=True)
         except grpc.aio.AioRpcError as error:
             raise self.failure(error, exchange) from None
-        except asyncio.CancelledError:
-            if exchange.gone:
-                raise ClientGoneError from None
-            raise
+        except asyncio.CancelledError as error:
+            raise self.cause_of_cancellation(exchange) or error from None
         finally:
             exchange.unwatch()
         return reply, headers, status
 
-    def start(self, exchange: Exchange, request: Any) -> Any:
-        """Start the call and return it; its deadline and metadata are the exchange's."""
-        return self._callable(request, timeout=exchange.timeout, metadata=exchange.head.metadata)
+    def start(self, exchange: Exchange, request: Request) -> Any:
+        """Start the call and return it; its deadline and metadata are the exchange's, which watches it from now on."""
+        if self._streams_request:
+            assert not isinstance(request, bytes)
+            call = self._callable(timeout=exchange.timeout, metadata=exchange.head.metadata)
+            exchange.feed(call, request)
+        else:
+            call = self._callable(request, timeout=exchange.timeout, metadata=exchange.head.metadata)
+            exchange.watch(call)
+        return call
+
+    @staticmethod
+    def cause_of_cancellation(exchange: Exchange) -> ClientGoneError | RpcFailure | None:
+        """Return why the exchange cancelled its call; None if it was not the exchange."""
+        return ClientGoneError() if exchange.gone else exchange.fault
 
     async def head_of(self, call: Any) -> tuple[list[Header], int | None]:
         """Return the response headers of a call's initial metadata, and the status that the backend chose."""
@@ -165,7 +198,7 @@ class UnaryResponder:
         self._offers = offers
         self._format = MediaCache(partial(reply_format, offers=offers))
 
-    async def respond(self, exchange: Exchange, request: bytes) -> None:
+    async def respond(self, exchange: Exchange, request: Request) -> None:
         """See `Responder`."""
         wishes = NO_WISHES
         form = ReplyFormat.JSON

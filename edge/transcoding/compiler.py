@@ -9,11 +9,13 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from edge.transcoding.binding import BindingOptions, RequestBinder
 from edge.transcoding.call import Caller, ReplyEncoder, Responder, Surroundings, UnaryResponder
 from edge.transcoding.codec import JsonOptions
-from edge.transcoding.endpoint import Bind, Endpoint, Target
+from edge.transcoding.endpoint import Bind, Endpoint, MessageEndpoint, MessageSource, StreamEndpoint, Target
 from edge.transcoding.errors import ErrorStyle
 from edge.transcoding.httpbody import HttpBodyResponder, HttpBodyStreamResponder
 from edge.transcoding.media import BodyFormat, ReplyFormat
 from edge.transcoding.options import Limits, MethodOptions, MethodOptionsSource
+from edge.transcoding.protobuf_body import ProtobufBinder
+from edge.transcoding.request_stream import JsonMessages, RawMessages
 from edge.transcoding.routes import Route, RouteTable, RouteTableError, collect_routes
 from edge.transcoding.streaming import StreamResponder
 from edge.transcoding.violations import BindingPlanError
@@ -68,9 +70,10 @@ class Compiler:
         style = self._style(route.options.error_style)
         raw_field = _raw_field(route)
         json = self._json_options(route.options)
+        path_fields = [variable.field_path for variable in route.template.variables]
         binder = RequestBinder(
             input=method.input_type,
-            path_fields=[variable.field_path for variable in route.template.variables],
+            path_fields=path_fields,
             body=route.body,
             codec=self.around.codec,
             options=BindingOptions(
@@ -82,17 +85,50 @@ class Compiler:
                 go_scalars=profile.go_scalars,
             ),
         )
+        target = Target(self._responder(method, route.options, route.response_body), route.options, style)
+        if method.client_streaming:
+            return self._stream_endpoint(route, target, binder, raw_field)
         formats: dict[BodyFormat, Bind] = {BodyFormat.JSON: binder.bind}
-        if route.body == "*":
+        if route.body == "*" and raw_field is None:
+            formats[BodyFormat.PROTOBUF] = ProtobufBinder(
+                binder, method.input_type, path_fields, one_source=profile.one_source_per_field
+            ).bind
             formats[BodyFormat.FORM] = binder.bind_form
-        return Endpoint(
+        return MessageEndpoint(
             route,
-            Target(self._responder(method, route.options, route.response_body), route.options, style),
+            target,
             formats=formats,
             profile=profile,
             body_timeout=self.limits.body_timeout,
             raw_field=raw_field,
             alternative=self._alternative(route, style),
+        )
+
+    def _stream_endpoint(
+        self, route: Route, target: Target, binder: RequestBinder, raw_field: str | None
+    ) -> StreamEndpoint:
+        options = route.options
+        if options.alternative is not None:
+            raise PlanError("an alternative is chosen by the request, so that its method takes one message")
+        if raw_field is not None:
+            raw = RawMessages(binder.bind, raw_field, body_limit=options.max_stream_bytes)
+            formats: dict[BodyFormat, MessageSource] = {BodyFormat.OTHER: raw.of}
+        else:
+            formats = {
+                form: JsonMessages(
+                    binder.bind,
+                    message_limit=options.max_message_bytes,
+                    body_limit=options.max_stream_bytes,
+                    lines=form is BodyFormat.NDJSON,
+                ).of
+                for form in (BodyFormat.JSON, BodyFormat.NDJSON)
+            }
+        return StreamEndpoint(
+            route,
+            target,
+            formats=formats,
+            profile=self.around.profile,
+            checks_type=bool(route.body) and raw_field is None,
         )
 
     def _alternative(self, route: Route, style: ErrorStyle) -> tuple[str, Target] | None:
@@ -112,10 +148,10 @@ class Compiler:
                 f'the alternative "{alternative.method}" is no method of {service.full_name}; write its full name'
             )
         method = service.methods_by_name[name]
-        if method.input_type.full_name != route.method.input_type.full_name:
+        if method.client_streaming or method.input_type.full_name != route.method.input_type.full_name:
             raise PlanError(
                 f"the alternative {method.full_name} takes {method.input_type.full_name}, "
-                f"not {route.method.input_type.full_name}"
+                f"not one {route.method.input_type.full_name}"
             )
         options = self.method_options(method)
         if faults := options.faults():
@@ -127,8 +163,6 @@ class Compiler:
         )
 
     def _responder(self, method: MethodDescriptor, options: MethodOptions, response_body: str) -> Responder:
-        if method.client_streaming:
-            raise PlanError("methods with a streamed request are not served over this route yet")
         caller = Caller(method, self.channel(method.containing_service), self.around)
         path = _field_path(method.output_type, response_body)
         reply = path[-1].message_type if path else method.output_type

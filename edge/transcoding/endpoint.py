@@ -1,9 +1,9 @@
 """One route, compiled: reads the request, binds it, and hands it to what calls the method."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
@@ -16,13 +16,16 @@ from edge.transcoding.options import MethodOptions
 from edge.transcoding.profile import Profile
 from edge.transcoding.routes import Route
 
+T = TypeVar("T")
+
 Bind = Callable[[Sequence[str], bytes, bytes], Message]
 """Makes a request message of path captures, raw query and body."""
 
+MessageSource = Callable[[Exchange, Sequence[str], bytes, bytes | None], AsyncIterator[bytes]]
+"""Makes the messages of a streamed request of its body, path captures, raw query and content type."""
+
 # Whatever the client goes on sending is not waited for.
 _CLOSE = ((b"connection", b"close"),)
-_DRAIN_BYTES = 1 << 20
-_DRAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,28 +82,36 @@ class BodyReader:
         return bytes(data)
 
     async def _too_large(self, exchange: Exchange, *, drain: bool) -> RpcFailure:
-        """Return the failure after taking in what the client still sends, within bounds.
-
-        A connection that is closed while bytes wait unread is reset, and the client might never see the answer.
-        """
-        drained, more = 0, drain
-        try:
-            async with asyncio.timeout(_DRAIN_SECONDS):
-                while more and drained < _DRAIN_BYTES:
-                    piece, more = await exchange.receive()
-                    drained += len(piece)
-        except TimeoutError:
-            pass  # then the connection is closed, reset or not
+        """Return the failure, after taking in what the client still sends where it is sending."""
+        ended = await exchange.drain() if drain else False
         return failure(
             Code.INVALID_ARGUMENT,
             f"the request body is larger than this route's limit of {self._limit} bytes",
             http_status=413,
-            headers=_CLOSE if more or not drain else (),
+            headers=() if ended else _CLOSE,
         )
 
 
-class Endpoint:
-    """Serves the requests of one route.
+class Endpoint(Protocol):
+    """One compiled route."""
+
+    @property
+    def route(self) -> Route:
+        """The route."""
+        ...
+
+    @property
+    def style(self) -> ErrorStyle:
+        """How its errors are written."""
+        ...
+
+    async def serve(self, exchange: Exchange, captures: Sequence[str]) -> None:
+        """Answer one request; raises `RpcFailure`, `BindingError` and what `Exchange` raises."""
+        ...
+
+
+class MessageEndpoint:
+    """Serves a method that takes one message.
 
     `formats` are the binders by body format, the first one for a body without a type. `raw_field` is set where bodies
     go into a google.api.HttpBody as they are: that field's name, or empty where the request itself is one.
@@ -122,51 +133,84 @@ class Endpoint:
         self.style = target.style
         self._target = target
         self._alternative = alternative
-        self._bind = next(iter(formats.values()))
-        self._formats = formats
+        self._formats = _Formats(formats, checked=bool(route.body) and raw_field is None and profile.check_media_types)
         self._raw_field = raw_field
         self._drains_body = not route.body and not profile.reject_unexpected_body
-        self._check_type = bool(route.body) and raw_field is None and profile.check_media_types
-        self._format = MediaCache(body_format)
         self._reader = BodyReader(route.options.max_body_bytes, body_timeout)
 
     async def serve(self, exchange: Exchange, captures: Sequence[str]) -> None:
-        """Answer one request; raises `RpcFailure`, `BindingError` and what `Exchange` raises."""
-        head = exchange.head
-        bind = self._bind
-        if self._drains_body:
-            body = b""
-        else:
-            if head.content_type is not None and self._check_type:
-                bind = self._binder_of(head.content_type)
-            body = await self._reader.read(exchange)
+        """See `Endpoint`."""
+        bind = self._formats.choose(exchange.head.content_type)
+        body = b"" if self._drains_body else await self._reader.read(exchange)
         if self._raw_field is None:
             message: Any = bind(captures, exchange.scope["query_string"], body)
         else:
             message = bind(captures, exchange.scope["query_string"], b"")
             holder = getattr(message, self._raw_field) if self._raw_field else message
             holder.data = body
-            if head.content_type is not None:
-                holder.content_type = head.content_type.decode("latin-1")
+            if exchange.head.content_type is not None:
+                holder.content_type = exchange.head.content_type.decode("latin-1")
         target = self._target
         if self._alternative is not None and getattr(message, self._alternative[0]):
             target = self._alternative[1]
             exchange.style = target.style
-        options = target.options
-        exchange.timeout = options.default_timeout
-        if head.grpc_timeout is not None or head.request_timeout is not None:
-            asked = requested_timeout(head.grpc_timeout, head.request_timeout)
-            if asked is not None:
-                exchange.timeout = min(asked, options.max_timeout)
+        _set_timeout(exchange, target.options)
         await target.responder.respond(exchange, message.SerializeToString())
 
-    def _binder_of(self, content_type: bytes) -> Bind:
-        bind = self._formats.get(self._format(content_type))
-        if bind is None:
+
+class StreamEndpoint:
+    """Serves a method that takes a stream of messages; each piece of the body goes on as soon as it is there."""
+
+    def __init__(
+        self,
+        route: Route,
+        target: Target,
+        *,
+        formats: Mapping[BodyFormat, MessageSource],
+        profile: Profile,
+        checks_type: bool,
+    ) -> None:
+        self.route = route
+        self.style = target.style
+        self._target = target
+        self._formats = _Formats(formats, checked=checks_type and profile.check_media_types)
+
+    async def serve(self, exchange: Exchange, captures: Sequence[str]) -> None:
+        """See `Endpoint`."""
+        source = self._formats.choose(exchange.head.content_type)
+        _set_timeout(exchange, self._target.options)
+        messages = source(exchange, captures, exchange.scope["query_string"], exchange.head.content_type)
+        await self._target.responder.respond(exchange, messages)
+
+
+class _Formats(Generic[T]):
+    """Chooses by Content-Type; the first of the formats is that of a body without a type."""
+
+    def __init__(self, formats: Mapping[BodyFormat, T], *, checked: bool) -> None:
+        self._formats = formats
+        self._default = next(iter(formats.values()))
+        self._checked = checked
+        self._format = MediaCache(body_format)
+
+    def choose(self, content_type: bytes | None) -> T:
+        """Return what takes a body of this type; raises a failure of HTTP status 415."""
+        if content_type is None or not self._checked:
+            return self._default
+        chosen = self._formats.get(self._format(content_type))
+        if chosen is None:
             accepted = ", ".join(form.value for form in self._formats)
             raise failure(
                 Code.INVALID_ARGUMENT,
                 f"header Content-Type: this route takes {accepted}, in UTF-8",
                 http_status=415,
             )
-        return bind
+        return chosen
+
+
+def _set_timeout(exchange: Exchange, options: MethodOptions) -> None:
+    exchange.timeout = options.default_timeout
+    head = exchange.head
+    if head.grpc_timeout is not None or head.request_timeout is not None:
+        asked = requested_timeout(head.grpc_timeout, head.request_timeout)
+        if asked is not None:
+            exchange.timeout = min(asked, options.max_timeout)

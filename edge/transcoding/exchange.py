@@ -1,13 +1,20 @@
 """One HTTP request and its response, as the transcoder sees them."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Protocol
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
 
+import grpc
 from starlette.types import Receive, Scope, Send
 
-from edge.transcoding.errors import ErrorStyle, RpcFailure
+from edge.transcoding.errors import Code, ErrorStyle, RpcFailure, failure
 from edge.transcoding.headers import Header, RequestHead
+
+_DRAIN_BYTES = 16 << 20
+_DRAIN_SECONDS = 2.0
+
+_LOG = logging.getLogger(__name__)
 
 
 class ClientGoneError(Exception):
@@ -30,7 +37,8 @@ class Exchange:
     """State of one request, and the ways of answering it.
 
     `head` and `style` are set as soon as they are known. `started` tells whether the response has begun, `gone` that
-    the client left while a call was watched.
+    the client left while a call was watched, `fault` what is wrong with a streamed request body. `state` is the
+    scope's; headers that an authorizer puts into its list `response_headers` go out with every response.
     """
 
     __slots__ = (
@@ -40,12 +48,14 @@ class Exchange:
         "_timer",
         "_watch_after",
         "_watcher",
+        "fault",
         "gone",
         "head",
         "is_head",
         "request_id",
         "scope",
         "started",
+        "state",
         "style",
         "timeout",
     )
@@ -65,6 +75,8 @@ class Exchange:
         self.timeout = 0.0
         self.started = False
         self.gone = False
+        self.fault: RpcFailure | None = None
+        self.state: dict[str, Any] = scope.setdefault("state", {})
 
     async def receive(self) -> tuple[bytes, bool]:
         """Return the next piece of the request body and whether more follows; raises `ClientGoneError`."""
@@ -73,9 +85,24 @@ class Exchange:
             raise ClientGoneError
         return message.get("body", b""), message.get("more_body", False)
 
+    async def drain(self) -> bool:
+        """Take in and drop what the client still sends, within bounds; returns whether the body ended.
+
+        A connection that is closed while bytes wait unread is reset, and the client might never see its answer.
+        """
+        drained, more = 0, True
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while more and drained < _DRAIN_BYTES:
+                    piece, more = await self.receive()
+                    drained += len(piece)
+        except TimeoutError:
+            return False
+        return not more
+
     async def reply(self, status: int, headers: list[Header], body: bytes) -> None:
         """Send a whole response; its length and the request id are added to the headers."""
-        headers.append((b"x-request-id", self.request_id.encode()))
+        self._complete(headers)
         # RFC 9110, section 8.6: 204 has no Content-Length.
         if status != 204:
             headers.append((b"content-length", b"%d" % len(body)))
@@ -86,13 +113,9 @@ class Exchange:
     async def start(self, status: int, headers: Sequence[Header]) -> None:
         """Begin a response whose length is not known."""
         self.started = True
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [*headers, (b"x-request-id", self.request_id.encode())],
-            }
-        )
+        all_headers = list(headers)
+        self._complete(all_headers)
+        await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the body; returns when the server can take more."""
@@ -115,14 +138,28 @@ class Exchange:
         """
         self._timer = self._loop.call_later(self._watch_after, self._start_watching, call)
 
+    def feed(self, call: Any, messages: AsyncIterator[bytes]) -> None:
+        """Write messages of the request body to a call until the body ends, then watch for the client leaving.
+
+        A fault of the body cancels the call and is kept in `fault`. Writing waits for the backend to take a message,
+        so that a slow backend slows the client down.
+        """
+        self._watcher = self._loop.create_task(self._feed(call, messages))
+
     def unwatch(self) -> None:
-        """End the watching."""
+        """End the watching, and the feeding."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._watcher is not None:
             self._watcher.cancel()
             self._watcher = None
+
+    def _complete(self, headers: list[Header]) -> None:
+        headers.append((b"x-request-id", self.request_id.encode()))
+        extra = self.state.get("response_headers")
+        if extra:
+            headers.extend(extra)
 
     def _start_watching(self, call: Cancellable) -> None:
         self._watcher = self._loop.create_task(self._cancel_when_gone(call))
@@ -133,3 +170,25 @@ class Exchange:
             pass
         self.gone = True
         call.cancel()
+
+    async def _feed(self, call: Any, messages: AsyncIterator[bytes]) -> None:
+        try:
+            async for message in messages:
+                await call.write(message)
+            await call.done_writing()
+        except ClientGoneError:
+            self.gone = True
+            call.cancel()
+            return
+        except RpcFailure as error:
+            self.fault = error
+            call.cancel()
+            return
+        except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
+            pass  # the call ended before the body did; whoever reads its replies learns why
+        except Exception:
+            _LOG.exception("request %s met a fault in the transcoder", self.request_id)
+            self.fault = failure(Code.INTERNAL, f"internal error; quote request {self.request_id}")
+            call.cancel()
+            return
+        await self._cancel_when_gone(call)

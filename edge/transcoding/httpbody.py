@@ -9,7 +9,7 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from edge.transcoding.call import Caller
+from edge.transcoding.call import Caller, Request
 from edge.transcoding.errors import Code, RpcFailure, failure
 from edge.transcoding.exchange import Exchange, ResponseCutError
 from edge.transcoding.headers import Header
@@ -51,7 +51,7 @@ class HttpBodyResponder:
         self._read = HttpBodyReader(method, path)
         self._status = options.success_code
 
-    async def respond(self, exchange: Exchange, request: bytes) -> None:
+    async def respond(self, exchange: Exchange, request: Request) -> None:
         """See `call.Responder`."""
         reply, headers, status = await self._caller.unary(exchange, request)
         content_type, data = self._read(reply)
@@ -73,7 +73,7 @@ class HttpBodyStreamResponder:
         self._status = options.success_code
         self._idle_timeout = options.idle_timeout
 
-    async def respond(self, exchange: Exchange, request: bytes) -> None:
+    async def respond(self, exchange: Exchange, request: Request) -> None:
         """See `call.Responder`."""
         call = StreamCall(self._caller, exchange, request, idle_timeout=self._idle_timeout)
         try:

@@ -44,8 +44,9 @@ class MethodOptions:
     - `default_timeout`: deadline of a call without a timeout header, in seconds.
     - `max_timeout`: longest deadline that a timeout header can ask for, in seconds; more is cut to it.
     - `idle_timeout`: longest silence of a stream between two messages, in seconds; then it ends with an error.
-    - `max_body_bytes`: largest request body; more is 413.
+    - `max_body_bytes`: largest body of a request that is one message; more is 413.
     - `max_message_bytes`: largest single message of a streamed request body.
+    - `max_stream_bytes`: largest streamed request body as a whole.
     """
 
     success_code: int = 200
@@ -62,6 +63,7 @@ class MethodOptions:
     idle_timeout: float = 300.0
     max_body_bytes: int = 1 << 20
     max_message_bytes: int = 1 << 20
+    max_stream_bytes: int = 1 << 30
 
     def faults(self) -> list[str]:
         """Return what is wrong with these options, one sentence each."""
@@ -70,7 +72,8 @@ class MethodOptions:
             found.append(f"success_code is 200 to 299, not {self.success_code}")
         if "\n" in self.end_marker or "\r" in self.end_marker:
             found.append("end_marker must be one line")
-        positive = ("default_timeout", "max_timeout", "idle_timeout", "max_body_bytes", "max_message_bytes")
+        timeouts = ("default_timeout", "max_timeout", "idle_timeout")
+        positive = (*timeouts, "max_body_bytes", "max_message_bytes", "max_stream_bytes")
         found += [f"{n} must be greater than 0, not {getattr(self, n)}" for n in positive if getattr(self, n) <= 0]
         return found
 

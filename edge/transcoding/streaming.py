@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from edge.transcoding.call import Caller, ReplyEncoder, not_acceptable
+from edge.transcoding.call import Caller, ReplyEncoder, Request, not_acceptable
 from edge.transcoding.errors import Code, RpcFailure, failure
 from edge.transcoding.exchange import ClientGoneError, Exchange, ResponseCutError
 from edge.transcoding.framing import ArrayFrames, EnvelopeFrames, Frames, FramesFactory, NdjsonFrames, SseFrames
@@ -83,7 +83,7 @@ class StreamCall:
         self,
         caller: Caller,
         exchange: Exchange,
-        request: bytes,
+        request: Request,
         *,
         idle_timeout: float,
         heartbeat: float = 0.0,
@@ -92,16 +92,19 @@ class StreamCall:
         self._caller = caller
         self._exchange = exchange
         self._idle_timeout = idle_timeout
+        caller.streams.take()
         self.messages = caller.start(exchange, request)
         self.pulse = Pulse(self.messages, idle_timeout=idle_timeout, heartbeat=heartbeat, beat=beat)
-        exchange.watch(self.messages)
 
     def failure(self, error: grpc.aio.AioRpcError | asyncio.CancelledError) -> RpcFailure:
         """Return what ended the call early; raises `ClientGoneError`, or the cancellation if it is not the call's."""
         if isinstance(error, grpc.aio.AioRpcError):
             return self._caller.failure(error, self._exchange)
-        if self._exchange.gone:
-            raise ClientGoneError from None
+        cause = self._caller.cause_of_cancellation(self._exchange)
+        if isinstance(cause, ClientGoneError):
+            raise cause from None
+        if cause is not None:
+            return cause
         if self.pulse.timed_out:
             return failure(Code.DEADLINE_EXCEEDED, f"the stream sent nothing for {self._idle_timeout:g} seconds")
         raise error
@@ -112,6 +115,7 @@ class StreamCall:
 
     async def close(self) -> None:
         """Cancel the call where it still runs, and end the watching."""
+        self._caller.streams.give()
         self._exchange.unwatch()
         self.messages.cancel()
         await self.pulse.stop()
@@ -140,7 +144,7 @@ class StreamResponder:
         self._framing = MediaCache(stream_framing)
         self._wishes = MediaCache(json_wishes)
 
-    async def respond(self, exchange: Exchange, request: bytes) -> None:
+    async def respond(self, exchange: Exchange, request: Request) -> None:
         """See `call.Responder`."""
         frames, wishes = self._frames(exchange.head.accept)
 

@@ -101,6 +101,34 @@ class LibraryBackend:
         if request.fail:
             await context.abort(grpc.StatusCode.DATA_LOSS, "the disk is gone")
 
+    async def Collect(self, requests: AsyncIterator[Any], context: Any) -> Any:
+        reply = new("ListBooksResponse")
+        async for book in requests:
+            if book.title == "stop":
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the shelf is full")
+            if book.title == "hang":
+                await self._hang()
+            reply.books.append(book)
+            self.received.append(book)
+        return reply
+
+    async def Talk(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        async for book in requests:
+            if book.title == "stop":
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "enough said")
+            yield book
+
+    async def Receive(self, requests: AsyncIterator[Any], context: Any) -> Any:
+        reply = new("UploadResponse")
+        async for request in requests:
+            reply.path = reply.path or request.path
+            reply.note = reply.note or request.note
+            reply.content_type = reply.content_type or request.file.content_type
+            reply.size += len(request.file.data)
+            reply.head = (reply.head + request.file.data)[:16]
+            self.sent += 1
+        return reply
+
     async def Upload(self, request: Any, context: Any) -> Any:
         file = request.file
         return new(
