@@ -54,8 +54,9 @@ class RevocationHub:
         while True:
             try:
                 await self._listen()
-            except OUTAGE as error:
-                logger.warning("revocation listener lost the database", extra={"cause": type(error).__name__})
+            except (*OUTAGE, asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError) as error:
+                # The last two: the database is not migrated yet, which whoever starts everything at once may see.
+                logger.warning("revocation listener lacks the database", extra={"cause": type(error).__name__})
             await asyncio.sleep(POLL_SECONDS / 4)
 
     async def watch(self, after_sequence: int) -> AsyncIterator[RevocationEvent]:
