@@ -13,10 +13,11 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from starlette.types import Scope
 
 from edge.rules import rules_of
+from edge.throttle import FailureThrottle
 from edge.transcoding.errors import RpcFailure, failure
 from edge.transcoding.headers import MetadataPair
 from edge.transcoding.routes import Route
-from shared.errors import GaiaError, PermissionDenied, Unauthenticated
+from shared.errors import GaiaError, PermissionDenied, ResourceExhausted, Unauthenticated
 from shared.identity.authenticator import Authenticator, Identity
 from shared.rpc.auth import check_scope
 from shared.rpc.rules import Access, access_table
@@ -50,6 +51,7 @@ class Authorizer:
             if (limit := rules_of(method).calls_per_minute_per_address)
         }
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._throttle = FailureThrottle()
         self._trusted_proxies = trusted_proxies
 
     def __call__(self, route: Route, scope: Scope) -> Metadata | Awaitable[Metadata]:
@@ -62,17 +64,24 @@ class Authorizer:
         key = key_of(scope)
         identity = self._authenticator.cached(key)
         if identity is None:
-            return self._authenticate(key, access)
+            return self._authenticate(key, access, scope)
         return _admit(identity, access)
 
-    async def _authenticate(self, key: str, access: Access) -> Metadata:
+    async def _authenticate(self, key: str, access: Access, scope: Scope) -> Metadata:
+        address = address_of(scope, self._trusted_proxies)
         try:
-            identity = await self._authenticator.authenticate(key)
+            if self._throttle.is_slow(address) and not self._authenticator.knows(key):
+                async with self._throttle.lane():
+                    identity = await self._authenticator.authenticate(key)
+            else:
+                identity = await self._authenticator.authenticate(key)
         except Unauthenticated as error:
+            self._throttle.failed(address)
             raise _unauthenticated(str(error)) from error
         except GaiaError as error:
             wait = b"%d" % math.ceil(error.retry_after or 1)
-            raise failure(code_pb2.UNAVAILABLE, str(error), headers=((b"retry-after", wait),)) from error
+            code = code_pb2.RESOURCE_EXHAUSTED if isinstance(error, ResourceExhausted) else code_pb2.UNAVAILABLE
+            raise failure(code, str(error), headers=((b"retry-after", wait),)) from error
         return _admit(identity, access)
 
     async def _count(self, limit: RateLimitItemPerMinute, name: str, scope: Scope) -> Metadata:

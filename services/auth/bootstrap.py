@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from services.auth.keys import describe
+from services.auth.keys import secret_of
+from services.auth.models import NewApiKey
+from services.auth.permissions import Permissions, normalised
 from services.auth.store_postgres import SQL, insert_key
 from shared.identity import api_key
 
@@ -28,5 +30,6 @@ async def ensure_user_with_key(
         if await connection.fetchval(SQL["find_active_key_by_name"], user["id"], key_name):
             return None
         key = api_key.generate(environment)
-        await insert_key(connection, describe(key, user_id=user["id"], name=key_name, scopes=scopes))
+        permissions = normalised(Permissions(tuple(scopes)))
+        await insert_key(connection, NewApiKey(user["id"], key_name, secret_of(key), permissions, None, None))
         return key

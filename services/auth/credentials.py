@@ -2,62 +2,122 @@
 
 import datetime as dt
 import hmac
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.auth.models import Credential
-from services.auth.signing import IdentitySigner
+from services.auth.signing import IdentitySigner, SignedToken
 from services.auth.store import Store
+from services.auth.usage import UseRecorder
 from shared.errors import Unauthenticated
 from shared.identity import api_key
 from shared.identity.authenticator import INVALID_KEY
+from shared.identity.claims import IdentityClaims
 from shared.identity.principal import Principal
+from shared.identity.token import INVALID_TOKEN, CheckedIdentity
 
-MAX_KEY_LENGTH = 256
+_GENERATION_LENGTH = 16
+_NO_DIGEST = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIdentity:
-    """A principal with its identity token; `expires_at` in seconds since 1970."""
+    """A principal with its identity token."""
 
     principal: Principal
-    token: str
-    expires_at: float
+    token: SignedToken
     revocation_sequence: int
 
 
 class CredentialCheck:
     """Checks API keys of one environment."""
 
-    def __init__(self, environment: str, store: Store, signer: IdentitySigner, now: Callable[[], dt.datetime]) -> None:
+    def __init__(
+        self,
+        environment: str,
+        store: Store,
+        signer: IdentitySigner,
+        uses: UseRecorder,
+        now: Callable[[], dt.datetime],
+    ) -> None:
         self._environment = environment
         self._store = store
         self._signer = signer
+        self._uses = uses
         self._now = now
 
     async def authenticate(self, key: str) -> SignedIdentity:
         """Returns the identity behind a key, from one indexed query.
 
         Raises Unauthenticated, the same for an unknown, revoked, expired or inactive key; a key with a wrong form or
-        checksum is refused before anything is asked. Keys of another platform, moved here by their SHA-256, have
-        another form: they are looked up too.
+        checksum is refused before anything is asked.
         """
-        if not key or len(key) > MAX_KEY_LENGTH or (key.startswith("gaia_") and not api_key.is_well_formed(key)):
+        if not api_key.is_plausible(key):
             raise Unauthenticated(INVALID_KEY)
         digest = api_key.digest(key)
         found = await self._store.find_credential(digest)
-        if found is None or not hmac.compare_digest(found.digest, digest) or not self._is_live(found):
+        now = self._now()
+        ends = _ends(found, digest, now)
+        if found is None or ends is None or not _is_live(found, now):
             raise Unauthenticated(INVALID_KEY)
-        principal = Principal(
+        principal = self._principal(found)
+        claims = IdentityClaims(principal, found.revocation_sequence, digest[:_GENERATION_LENGTH])
+        end = min((moment for moment in (found.expires_at, *ends) if moment is not None), default=None)
+        self._uses.record(found.api_key_id, now)
+        return SignedIdentity(principal, self._signer.sign(claims, end), found.revocation_sequence)
+
+    async def check(self, claims: IdentityClaims) -> CheckedIdentity:
+        """Returns who a well-signed identity token stands for now, from one query.
+
+        Raises Unauthenticated when its key, its user or the secret that it was made from has ended.
+        """
+        found = await self._store.find_credential_by_id(_parse(claims.principal.api_key_id))
+        now = self._now()
+        if found is None or not _is_live(found, now) or not _is_live_generation(found, claims.generation, now):
+            raise Unauthenticated(INVALID_TOKEN)
+        return CheckedIdentity(self._principal(found), found.revocation_sequence)
+
+    def _principal(self, found: Credential) -> Principal:
+        return Principal(
             user_id=str(found.user_id),
             email=found.email,
             api_key_id=str(found.api_key_id),
-            scopes=frozenset(found.scopes),
+            scopes=frozenset(found.permissions.scopes),
             environment=self._environment,
+            allowed_models=frozenset(found.permissions.allowed_models),
+            limits=found.permissions.limits,
         )
-        token, expires_at = self._signer.sign(principal)
-        return SignedIdentity(principal, token, expires_at, found.revocation_sequence)
 
-    def _is_live(self, found: Credential) -> bool:
-        expired = found.expires_at is not None and found.expires_at <= self._now()
-        return found.key_is_active and found.user_is_active and not expired
+
+def _ends(found: Credential | None, digest: str, now: dt.datetime) -> tuple[dt.datetime, ...] | None:
+    """When the secret that was presented ends (empty: never); None when it is none of the key's.
+
+    Both comparisons are made whatever was found, and each takes the same time wherever the texts differ.
+    """
+    current = found.digest if found else _NO_DIGEST
+    previous = (found.previous_digest if found else None) or _NO_DIGEST
+    is_current, is_previous = hmac.compare_digest(current, digest), hmac.compare_digest(previous, digest)
+    if is_current:
+        return ()
+    end = found.previous_expires_at if found else None
+    return (end,) if is_previous and end is not None and end > now else None
+
+
+def _is_live(found: Credential, now: dt.datetime) -> bool:
+    expired = found.expires_at is not None and found.expires_at <= now
+    return found.key_is_active and found.user_is_active and not expired
+
+
+def _is_live_generation(found: Credential, generation: str, now: dt.datetime) -> bool:
+    if found.digest[:_GENERATION_LENGTH] == generation:
+        return True
+    end = found.previous_expires_at
+    return (found.previous_digest or "")[:_GENERATION_LENGTH] == generation and end is not None and end > now
+
+
+def _parse(api_key_id: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(api_key_id)
+    except ValueError as error:
+        raise Unauthenticated(INVALID_TOKEN) from error

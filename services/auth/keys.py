@@ -3,79 +3,70 @@
 import datetime as dt
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from services.auth.models import ApiKey, NewApiKey
+from services.auth.models import ApiKey, KeyChanges, NewApiKey, Secret
+from services.auth.permissions import Permissions, check_gift, check_permissions, inherited, normalised
 from services.auth.store import Store
 from services.auth.users import MAX_NAME, check_mask, parse_id
 from shared.db.paging import Place
-from shared.errors import InvalidArgument, NotFound, PermissionDenied, Violation
+from shared.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Violation
 from shared.identity import api_key
-from shared.identity.principal import ADMIN, SCOPES, Principal
+from shared.identity.principal import ADMIN, Principal
 
 DEFAULT_SCOPES = ("chat:read", "chat:write", "assets:read", "assets:write", "usage:read")
-UPDATABLE = ("name", "scopes", "is_active", "expires_at")
+_LIMITS = ("requests_per_minute", "tokens_per_minute", "monthly_budget_usd")
+_PERMISSIONS = ("scopes", "allowed_models", "limits", *(f"limits.{name}" for name in _LIMITS))
+UPDATABLE = ("name", "scopes", "is_active", "expires_at", *_PERMISSIONS[1:])
+DEFAULT_GRACE_SECONDS = 86_400
+MAX_GRACE_SECONDS = 30 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRequest:
-    """What somebody wants a key to be. An empty `user_id` is the caller's, empty `scopes` are the default ones."""
+    """What somebody wants a key to be. An empty `user_id` is the caller's, empty scopes are the default ones."""
 
     user_id: str
     name: str
-    scopes: Sequence[str]
+    permissions: Permissions
     expires_at: dt.datetime | None
 
 
 async def create_key(store: Store, caller: Principal, request: KeyRequest, now: dt.datetime) -> tuple[ApiKey, str]:
     """Stores a new key and returns it with its text, which is stored nowhere.
 
-    Raises InvalidArgument, PermissionDenied for scopes that the caller lacks, NotFound for a user that is not there.
+    Raises InvalidArgument, PermissionDenied for rights that the caller lacks, NotFound for a user that is not there.
     """
-    scopes = request.scopes or [scope for scope in DEFAULT_SCOPES if caller.has_any(frozenset((scope,)))]
-    violations = _check_name(request.name) + _check_scopes(scopes) + _check_end(request.expires_at, now)
+    wanted = inherited(caller, request.permissions)
+    if not wanted.scopes:
+        scopes = tuple(scope for scope in DEFAULT_SCOPES if caller.has_any(frozenset((scope,))))
+        wanted = replace(wanted, scopes=scopes)
+    violations = _check_name(request.name) + check_permissions(wanted) + _check_end(request.expires_at, now)
     if violations:
         raise InvalidArgument.of(*violations)
-    _check_subset(caller, scopes)
+    check_gift(caller, wanted)
     key = api_key.generate(caller.environment)
-    new = describe(
-        key,
+    new = NewApiKey(
         user_id=_owner(caller, request.user_id),
         name=request.name,
-        scopes=scopes,
+        secret=secret_of(key),
+        permissions=normalised(wanted),
         expires_at=request.expires_at,
         created_by=uuid.UUID(caller.user_id),
     )
     return await store.create_key(new), key
 
 
-def describe(
-    key: str,
-    *,
-    user_id: uuid.UUID,
-    name: str,
-    scopes: Sequence[str],
-    expires_at: dt.datetime | None = None,
-    created_by: uuid.UUID | None = None,
-) -> NewApiKey:
-    """Returns what is stored of a new key."""
-    return NewApiKey(
-        user_id=user_id,
-        name=name,
-        digest=api_key.digest(key),
-        prefix=api_key.public_prefix(key),
-        last_four=key[-4:],
-        scopes=tuple(scope for scope in SCOPES if scope in scopes),
-        expires_at=expires_at,
-        created_by=created_by,
-    )
+def secret_of(key: str) -> Secret:
+    """Returns what is stored of a key's text."""
+    return Secret(api_key.digest(key), api_key.public_prefix(key), key[-4:])
 
 
 async def get_key(store: Store, caller: Principal, key_id: str) -> ApiKey:
     """Returns a key that the caller may see. Raises NotFound, also for a key of somebody else."""
     key = await store.get_key(parse_id(key_id, "API key"))
     if key is None or not (caller.is_admin or str(key.user_id) == caller.user_id):
-        raise NotFound(f"there is no API key {key_id[:64]}")
+        raise _missing(key_id)
     return key
 
 
@@ -85,42 +76,87 @@ async def list_keys(store: Store, caller: Principal, user_id: str, after: Place,
 
 
 async def update_key(
-    store: Store, caller: Principal, key_id: str, fields: Collection[str], wanted: KeyRequest, is_active: bool
+    store: Store,
+    caller: Principal,
+    key_id: str,
+    fields: Collection[str],
+    wanted: KeyRequest,
+    is_active: bool,
+    now: dt.datetime,
 ) -> ApiKey:
     """Changes the named fields of a key.
 
-    Raises InvalidArgument, PermissionDenied for scopes that the caller lacks, NotFound.
+    Raises InvalidArgument, PermissionDenied for rights that the caller lacks, NotFound.
     """
     check_mask(fields, UPDATABLE)
     violations = _check_name(wanted.name) if "name" in fields else []
-    violations += _check_scopes(wanted.scopes) if "scopes" in fields else []
+    if not {*_PERMISSIONS}.isdisjoint(fields):
+        violations += check_permissions(_merged(Permissions(()), wanted.permissions, fields))
     if "is_active" in fields and is_active:
         violations.append(Violation("is_active", "can only be set to false; a revoked key stays revoked"))
+    if "expires_at" in fields:
+        violations += _check_end(wanted.expires_at, now)
     if violations:
         raise InvalidArgument.of(*violations)
     known = await get_key(store, caller, key_id)
-    if "scopes" in fields:
-        _check_subset(caller, wanted.scopes)
-    if {"name", "scopes", "expires_at"} & set(fields):
+    changed = normalised(_merged(known.permissions, wanted.permissions, fields))
+    if changed != known.permissions:
+        check_gift(caller, changed)
+    if not {"name", "expires_at", *_PERMISSIONS}.isdisjoint(fields):
         # Nobody changes a key that can do more than they can, except to end it.
-        _check_subset(caller, known.scopes)
+        check_gift(caller, known.permissions)
     updated = await store.update_key(
         known.id,
-        name=wanted.name if "name" in fields else None,
-        scopes=tuple(scope for scope in SCOPES if scope in wanted.scopes) if "scopes" in fields else None,
-        is_active=False if "is_active" in fields else None,
-        expires_at=wanted.expires_at if "expires_at" in fields else None,
-        clear_expires_at="expires_at" in fields and wanted.expires_at is None,
+        KeyChanges(
+            name=wanted.name if "name" in fields else None,
+            permissions=None if changed == known.permissions else changed,
+            is_active=False if "is_active" in fields else None,
+            expires_at=wanted.expires_at if "expires_at" in fields else None,
+            clear_expires_at="expires_at" in fields and wanted.expires_at is None,
+        ),
     )
     if updated is None:
-        raise NotFound(f"there is no API key {key_id[:64]}")
+        raise _missing(key_id)
     return updated
 
 
-async def revoke_key(store: Store, caller: Principal, key_id: str) -> None:
+async def rotate_key(
+    store: Store, caller: Principal, key_id: str, grace_seconds: int | None, now: dt.datetime
+) -> tuple[ApiKey, str]:
+    """Gives a key a new secret and returns it with its text; the old one works on for the time of grace.
+
+    Raises InvalidArgument, PermissionDenied for a key that can do more than the caller, NotFound, FailedPrecondition
+    for a key that does not work.
+    """
+    grace = DEFAULT_GRACE_SECONDS if grace_seconds is None else grace_seconds
+    if not 0 <= grace <= MAX_GRACE_SECONDS:
+        raise InvalidArgument.field("grace_seconds", f"must be 0 to {MAX_GRACE_SECONDS} (30 days), not {grace}")
+    known = await get_key(store, caller, key_id)
+    check_gift(caller, known.permissions)
+    if not known.is_active or (known.expires_at is not None and known.expires_at <= now):
+        raise FailedPrecondition("this key does not work any more; create another", reason="KEY_ENDED")
+    key = api_key.generate(caller.environment)
+    rotated = await store.rotate_key(known.id, secret_of(key), now + dt.timedelta(seconds=grace) if grace else None)
+    if rotated is None:
+        raise FailedPrecondition("this key does not work any more; create another", reason="KEY_ENDED")
+    return rotated, key
+
+
+async def revoke_key(store: Store, caller: Principal, key_id: str, now: dt.datetime) -> None:
     """Revokes a key for good. Raises NotFound."""
-    nothing = KeyRequest("", "", (), None)
-    await update_key(store, caller, key_id, ("is_active",), nothing, is_active=False)
+    nothing = KeyRequest("", "", Permissions(()), None)
+    await update_key(store, caller, key_id, ("is_active",), nothing, is_active=False, now=now)
+
+
+def _merged(known: Permissions, wanted: Permissions, fields: Collection[str]) -> Permissions:
+    """The known permissions with the named fields replaced."""
+    limits = wanted.limits if "limits" in fields else known.limits
+    named = {name: getattr(wanted.limits, name) for name in _LIMITS if f"limits.{name}" in fields}
+    return Permissions(
+        wanted.scopes if "scopes" in fields else known.scopes,
+        wanted.allowed_models if "allowed_models" in fields else known.allowed_models,
+        replace(limits, **named) if named else limits,
+    )
 
 
 def _owner(caller: Principal, user_id: str) -> uuid.UUID:
@@ -133,23 +169,13 @@ def _owner(caller: Principal, user_id: str) -> uuid.UUID:
     return parse_id(user_id, "user")
 
 
-def _check_subset(caller: Principal, scopes: Sequence[str]) -> None:
-    if lacking := [scope for scope in scopes if not caller.has_any(frozenset((scope,)))]:
-        names = " ".join(lacking)
-        raise PermissionDenied(
-            f"this key lacks the scopes it would give away: {names}", reason="MISSING_SCOPE", metadata={"scope": names}
-        )
+def _missing(key_id: str) -> NotFound:
+    return NotFound(f"there is no API key {key_id[:64]}")
 
 
 def _check_name(name: str) -> list[Violation]:
     if not name.strip() or len(name) > MAX_NAME:
         return [Violation("name", f"must say what the key is for, in at most {MAX_NAME} characters")]
-    return []
-
-
-def _check_scopes(scopes: Sequence[str]) -> list[Violation]:
-    if unknown := sorted(set(scopes) - set(SCOPES)):
-        return [Violation("scopes", f"no such scope: {', '.join(unknown)}; there are {', '.join(SCOPES)}")]
     return []
 
 

@@ -2,11 +2,9 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from shared.identity.principal import ADMIN, SCOPES
+from services.auth.permissions import Permissions
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,60 +21,70 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key without its secret."""
+    """An API key without its secret. `previous_expires_at` is when the secret before the last rotation ends."""
 
     id: uuid.UUID
     user_id: uuid.UUID
     name: str
     prefix: str
     last_four: str
-    scopes: tuple[str, ...]
+    permissions: Permissions
     is_active: bool
     expires_at: dt.datetime | None
+    previous_expires_at: dt.datetime | None
     last_used_at: dt.datetime | None
     created_at: dt.datetime
     updated_at: dt.datetime
 
 
 @dataclass(frozen=True, slots=True)
-class NewApiKey:
-    """An API key about to be stored. `digest` is the SHA-256 of the key in hexadecimal."""
+class Secret:
+    """What is stored of a key's secret. `digest` is the SHA-256 of the whole key in hexadecimal."""
 
-    user_id: uuid.UUID
-    name: str
     digest: str
     prefix: str
     last_four: str
-    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewApiKey:
+    """An API key about to be stored."""
+
+    user_id: uuid.UUID
+    name: str
+    secret: Secret
+    permissions: Permissions
     expires_at: dt.datetime | None
     created_by: uuid.UUID | None
 
 
 @dataclass(frozen=True, slots=True)
-class Credential:
-    """What is stored of a key that somebody presents, with its user.
+class KeyChanges:
+    """What to change of a key: what is not None, and with `clear_expires_at` its end."""
 
-    `revocation_sequence` is the newest revocation at the moment of reading.
+    name: str | None = None
+    permissions: Permissions | None = None
+    is_active: bool | None = None
+    expires_at: dt.datetime | None = None
+    clear_expires_at: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What is stored of a key, with its user.
+
+    `previous_digest` is the secret before the last rotation. `revocation_sequence` is the newest revocation at the
+    moment of reading.
     """
 
     api_key_id: uuid.UUID
     user_id: uuid.UUID
     email: str
     digest: str
-    scopes: tuple[str, ...]
+    previous_digest: str | None
+    previous_expires_at: dt.datetime | None
+    permissions: Permissions
     key_is_active: bool
     user_is_active: bool
     expires_at: dt.datetime | None
     revocation_sequence: int
-
-
-def scopes_of(permissions: Mapping[str, Any]) -> tuple[str, ...]:
-    """Reads the scopes out of the `permissions` column, in the order of `SCOPES`.
-
-    Rows of older platforms say `{"admin": true}` for the scope `admin`. Unknown scopes grant nothing.
-    """
-    listed = permissions.get("scopes")
-    granted = set(listed) if isinstance(listed, list) else set()
-    if permissions.get("admin") is True:
-        granted.add(ADMIN)
-    return tuple(scope for scope in SCOPES if scope in granted)

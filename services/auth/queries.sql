@@ -1,10 +1,19 @@
 -- name: find_credential
--- Returns a key by its SHA-256, with its user and the number of the newest revocation in the same snapshot.
-SELECT k.id AS api_key_id, k.user_id, u.email, k.key_hash, k.permissions, k.is_active AS key_is_active,
-       u.is_active AS user_is_active, k.expires_at,
+-- Returns a key by the SHA-256 of its secret, or of the one before its last rotation, with its user and the number of
+-- the newest revocation in the same snapshot.
+SELECT k.id AS api_key_id, k.user_id, u.email, k.key_hash, k.previous_hash, k.previous_expires_at, k.permissions,
+       k.is_active AS key_is_active, u.is_active AS user_is_active, k.expires_at,
        (SELECT coalesce(max(sequence), 0) FROM revocations) AS revocation_sequence
 FROM api_keys k JOIN users u ON u.id = k.user_id
-WHERE k.key_hash = $1;
+WHERE k.key_hash = $1 OR k.previous_hash = $1;
+
+-- name: find_credential_by_id
+-- Returns a key by its id, with the same columns as find_credential.
+SELECT k.id AS api_key_id, k.user_id, u.email, k.key_hash, k.previous_hash, k.previous_expires_at, k.permissions,
+       k.is_active AS key_is_active, u.is_active AS user_is_active, k.expires_at,
+       (SELECT coalesce(max(sequence), 0) FROM revocations) AS revocation_sequence
+FROM api_keys k JOIN users u ON u.id = k.user_id
+WHERE k.id = $1;
 
 -- name: create_user
 -- Stores a user.
@@ -37,16 +46,19 @@ UPDATE api_keys SET is_active = false, updated_at = now() WHERE user_id = $1 AND
 -- Stores a key.
 INSERT INTO api_keys (user_id, name, key_hash, prefix, last_four, permissions, expires_at, created_by)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-RETURNING id, user_id, name, prefix, last_four, permissions, is_active, expires_at, last_used_at, created_at, updated_at;
+RETURNING id, user_id, name, prefix, last_four, permissions, is_active, expires_at, previous_expires_at, last_used_at,
+          created_at, updated_at;
 
 -- name: get_key
 -- Returns a key by id.
-SELECT id, user_id, name, prefix, last_four, permissions, is_active, expires_at, last_used_at, created_at, updated_at
+SELECT id, user_id, name, prefix, last_four, permissions, is_active, expires_at, previous_expires_at, last_used_at,
+       created_at, updated_at
 FROM api_keys WHERE id = $1;
 
 -- name: list_keys
 -- Returns a page of a user's keys, the newest first.
-SELECT id, user_id, name, prefix, last_four, permissions, is_active, expires_at, last_used_at, created_at, updated_at
+SELECT id, user_id, name, prefix, last_four, permissions, is_active, expires_at, previous_expires_at, last_used_at,
+       created_at, updated_at
 FROM api_keys WHERE user_id = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4;
 
 -- name: find_active_key_by_name
@@ -55,16 +67,38 @@ SELECT id FROM api_keys
 WHERE user_id = $1 AND name = $2 AND is_active AND (expires_at IS NULL OR expires_at > now()) LIMIT 1;
 
 -- name: update_key
--- Changes those fields of a key whose argument is not null; $6 takes the end away. Scopes replace those of old, in
+-- Changes those fields of a key whose argument is not null; $6 takes the end away. Permissions replace those of old, in
 -- whatever form they were stored.
 UPDATE api_keys
 SET name = coalesce($2, name),
-    permissions = CASE WHEN $3::jsonb IS NULL THEN permissions ELSE (permissions - 'admin') || $3::jsonb END,
+    permissions = coalesce($3, permissions),
     is_active = coalesce($4, is_active),
     expires_at = CASE WHEN $6 THEN NULL ELSE coalesce($5, expires_at) END,
     updated_at = now()
 WHERE id = $1
-RETURNING id, user_id, name, prefix, last_four, permissions, is_active, expires_at, last_used_at, created_at, updated_at;
+RETURNING id, user_id, name, prefix, last_four, permissions, is_active, expires_at, previous_expires_at, last_used_at,
+          created_at, updated_at;
+
+-- name: rotate_key
+-- Gives a working key another secret; the one of now works until $5, or not at all when that is null.
+UPDATE api_keys
+SET previous_hash = CASE WHEN $5::timestamptz IS NULL THEN NULL ELSE key_hash END,
+    previous_expires_at = $5,
+    key_hash = $2, prefix = $3, last_four = $4,
+    updated_at = now()
+WHERE id = $1 AND is_active AND (expires_at IS NULL OR expires_at > now())
+RETURNING id, user_id, name, prefix, last_four, permissions, is_active, expires_at, previous_expires_at, last_used_at,
+          created_at, updated_at;
+
+-- name: lock_keys
+-- Locks keys in the order of their ids, so that two processes that write at once cannot wait for each other for ever.
+SELECT id FROM api_keys WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE;
+
+-- name: touch_keys
+-- Notes when keys were last used, unless something later is noted.
+UPDATE api_keys k SET last_used_at = used.moment
+FROM unnest($1::uuid[], $2::timestamptz[]) AS used (id, moment)
+WHERE k.id = used.id AND (k.last_used_at IS NULL OR k.last_used_at < used.moment);
 
 -- name: latest_revocations
 -- Returns the newest revocations, the newest first.

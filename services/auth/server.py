@@ -14,16 +14,20 @@ from gaia.auth.v1 import (
 )
 
 from services.auth.credentials import CredentialCheck
-from services.auth.handlers import ApiKeyHandlers, AuthHandlers, UserHandlers, encode_identity
+from services.auth.encoding import encode_identity
+from services.auth.handlers_api_key import ApiKeyHandlers
+from services.auth.handlers_auth import AuthHandlers
+from services.auth.handlers_user import UserHandlers
 from services.auth.revocations import RevocationHub
 from services.auth.settings import AuthSettings
 from services.auth.signing import IdentitySigner
 from services.auth.store_postgres import PostgresStore
+from services.auth.usage import UseRecorder
 from shared.db.pool import Database
 from shared.identity.authenticator import Authenticator
 from shared.identity.revocations import RevocationFeed
-from shared.identity.token import SigningKeys, TokenVerifier
-from shared.rpc.mesh import MeshIdentity, background, forgetting
+from shared.identity.token import CheckedIdentity, SigningKeys, TokenVerifier
+from shared.rpc.mesh import MeshIdentity, background
 from shared.rpc.server import RpcServer
 
 SERVICES = (
@@ -40,7 +44,8 @@ async def serving(settings: AuthSettings) -> AsyncIterator[RpcServer]:
     url = settings.database_url.get_secret_value()
     database = Database(url, size=settings.database_pool_size)
     store = PostgresStore(database)
-    check = CredentialCheck(settings.env, store, signer, _now)
+    uses = UseRecorder(store)
+    check = CredentialCheck(settings.env, store, signer, uses, _now)
     hub = RevocationHub(url)
     identity = _own_identity(settings.env, check, signer.public_keys)
     server = RpcServer(
@@ -60,12 +65,13 @@ async def serving(settings: AuthSettings) -> AsyncIterator[RpcServer]:
     )
     await database.open()
     try:
-        async with background(hub.run()), background(_follow_own(hub, identity.feed)):
+        async with background(hub.run()), background(_follow_own(hub, identity.feed)), background(uses.run()):
             await server.start()
             try:
                 yield server
             finally:
                 await server.stop(settings.drain_seconds)
+                await uses.flush()
     finally:
         await database.close()
 
@@ -79,9 +85,12 @@ def _own_identity(environment: str, check: CredentialCheck, public_keys: Signing
     async def fetch_keys() -> SigningKeys:
         return public_keys
 
+    async def check_token(token: str) -> CheckedIdentity:
+        claims, _ = await verifier.decode(token)
+        return await check.check(claims)
+
     feed = RevocationFeed()
-    verifier = TokenVerifier(environment, fetch_keys)
-    feed.listen(forgetting(verifier))
+    verifier = TokenVerifier(environment, fetch_keys, check_token, feed)
     return MeshIdentity(feed, verifier, Authenticator(exchange, feed))
 
 

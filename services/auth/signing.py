@@ -2,17 +2,29 @@
 
 import base64
 import binascii
+import datetime as dt
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shared.identity.principal import Principal
-from shared.identity.token import AUDIENCE, ISSUER, LIFETIME_SECONDS, SigningKeys
+from shared.identity.claims import LIFETIME_SECONDS, IdentityClaims, encode_claims
+from shared.identity.token import SigningKeys
 
 SEED_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SignedToken:
+    """An identity token: when it ends, in seconds since 1970, and how many seconds it lives from now on."""
+
+    text: str
+    expires_at: float
+    lifetime: float
 
 
 class IdentitySigner:
@@ -26,22 +38,15 @@ class IdentitySigner:
         self.public_keys: SigningKeys = {key_id(key): key.public_key() for key in keys}
         self._kid = next(iter(self.public_keys))
 
-    def sign(self, principal: Principal) -> tuple[str, float]:
-        """Returns an identity token and when it ends, in seconds since 1970."""
-        now = int(self._clock())
-        expires_at = now + LIFETIME_SECONDS
-        claims = {
-            "iss": ISSUER,
-            "aud": AUDIENCE,
-            "sub": principal.user_id,
-            "email": principal.email,
-            "kid_of_key": principal.api_key_id,
-            "scopes": sorted(principal.scopes),
-            "env": principal.environment,
-            "iat": now,
-            "exp": expires_at,
-        }
-        return jwt.encode(claims, self._signing, algorithm="EdDSA", headers={"kid": self._kid}), float(expires_at)
+    def sign(self, claims: IdentityClaims, not_after: dt.datetime | None = None) -> SignedToken:
+        """Returns an identity token that ends in a minute, and with what it stands for, at `not_after`."""
+        now = self._clock()
+        expires_at = math.floor(now) + LIFETIME_SECONDS
+        if not_after is not None:
+            expires_at = min(expires_at, math.ceil(not_after.timestamp()))
+        encoded = {**encode_claims(claims), "iat": math.floor(now), "exp": expires_at}
+        token = jwt.encode(encoded, self._signing, algorithm="EdDSA", headers={"kid": self._kid})
+        return SignedToken(token, float(expires_at), max(0.0, expires_at - now))
 
 
 def key_id(key: Ed25519PrivateKey) -> str:

@@ -2,10 +2,10 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from services.auth.models import ApiKey, Credential, NewApiKey, User
+from services.auth.models import ApiKey, Credential, KeyChanges, NewApiKey, Secret, User
 from shared.db.paging import Place
 
 
@@ -13,7 +13,10 @@ class Store(Protocol):
     """Users and keys. Every method raises Unavailable when the store does not answer."""
 
     async def find_credential(self, digest: str) -> Credential | None:
-        """Returns what is stored of the key with this SHA-256."""
+        """Returns what is stored of the key with this SHA-256, be it of its secret or of the one before that."""
+
+    async def find_credential_by_id(self, api_key_id: uuid.UUID) -> Credential | None:
+        """Returns what is stored of the key with this id."""
 
     async def create_user(self, email: str, name: str) -> User:
         """Stores a user. Raises AlreadyExists when the email address is taken."""
@@ -36,14 +39,13 @@ class Store(Protocol):
     async def list_keys(self, user_id: uuid.UUID, after: Place, limit: int) -> Sequence[ApiKey]:
         """Returns a user's keys, the newest first."""
 
-    async def update_key(
-        self,
-        key_id: uuid.UUID,
-        *,
-        name: str | None,
-        scopes: tuple[str, ...] | None,
-        is_active: bool | None,
-        expires_at: dt.datetime | None,
-        clear_expires_at: bool,
+    async def update_key(self, key_id: uuid.UUID, changes: KeyChanges) -> ApiKey | None:
+        """Changes a key."""
+
+    async def rotate_key(
+        self, key_id: uuid.UUID, secret: Secret, previous_expires_at: dt.datetime | None
     ) -> ApiKey | None:
-        """Changes what is not None; `clear_expires_at` takes the end away."""
+        """Gives a key another secret; the one of now works until the time given. None for a key that does not work."""
+
+    async def touch_keys(self, used: Mapping[uuid.UUID, dt.datetime]) -> None:
+        """Notes when keys were last used, unless something later is noted."""

@@ -3,12 +3,13 @@
 import datetime as dt
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import asyncpg
 
-from services.auth.models import ApiKey, Credential, NewApiKey, User, scopes_of
+from services.auth.models import ApiKey, Credential, KeyChanges, NewApiKey, Secret, User
+from services.auth.permissions import dump_permissions, parse_permissions
 from shared.db.paging import Place
 from shared.db.pool import Database, Row
 from shared.db.queries import load_queries
@@ -25,20 +26,11 @@ class PostgresStore:
 
     async def find_credential(self, digest: str) -> Credential | None:
         """Returns what is stored of the key with this SHA-256."""
-        row = await self._database.row(SQL["find_credential"], digest)
-        if row is None:
-            return None
-        return Credential(
-            api_key_id=row["api_key_id"],
-            user_id=row["user_id"],
-            email=row["email"],
-            digest=row["key_hash"],
-            scopes=scopes_of(json.loads(row["permissions"])),
-            key_is_active=row["key_is_active"],
-            user_is_active=row["user_is_active"],
-            expires_at=row["expires_at"],
-            revocation_sequence=row["revocation_sequence"],
-        )
+        return _credential(await self._database.row(SQL["find_credential"], digest))
+
+    async def find_credential_by_id(self, api_key_id: uuid.UUID) -> Credential | None:
+        """Returns what is stored of the key with this id."""
+        return _credential(await self._database.row(SQL["find_credential_by_id"], api_key_id))
 
     async def create_user(self, email: str, name: str) -> User:
         """Stores a user."""
@@ -86,22 +78,33 @@ class PostgresStore:
         rows = await self._database.rows(SQL["list_keys"], user_id, after.created_at, after.id, limit)
         return [_api_key(row) for row in rows]
 
-    async def update_key(
-        self,
-        key_id: uuid.UUID,
-        *,
-        name: str | None,
-        scopes: tuple[str, ...] | None,
-        is_active: bool | None,
-        expires_at: dt.datetime | None,
-        clear_expires_at: bool,
-    ) -> ApiKey | None:
-        """Changes what is not None."""
-        permissions = None if scopes is None else json.dumps({"scopes": scopes})
+    async def update_key(self, key_id: uuid.UUID, changes: KeyChanges) -> ApiKey | None:
+        """Changes a key."""
         row = await self._database.row(
-            SQL["update_key"], key_id, name, permissions, is_active, expires_at, clear_expires_at
+            SQL["update_key"],
+            key_id,
+            changes.name,
+            None if changes.permissions is None else json.dumps(dump_permissions(changes.permissions)),
+            changes.is_active,
+            changes.expires_at,
+            changes.clear_expires_at,
         )
         return _api_key(row) if row else None
+
+    async def rotate_key(
+        self, key_id: uuid.UUID, secret: Secret, previous_expires_at: dt.datetime | None
+    ) -> ApiKey | None:
+        """Gives a key another secret."""
+        row = await self._database.row(
+            SQL["rotate_key"], key_id, secret.digest, secret.prefix, secret.last_four, previous_expires_at
+        )
+        return _api_key(row) if row else None
+
+    async def touch_keys(self, used: Mapping[uuid.UUID, dt.datetime]) -> None:
+        """Notes when keys were last used."""
+        async with self._database.transaction() as connection:
+            await connection.execute(SQL["lock_keys"], list(used))
+            await connection.execute(SQL["touch_keys"], list(used), list(used.values()))
 
 
 async def insert_key(connection: "asyncpg.Connection[Row]", key: NewApiKey) -> None:
@@ -110,14 +113,13 @@ async def insert_key(connection: "asyncpg.Connection[Row]", key: NewApiKey) -> N
 
 
 def _columns(key: NewApiKey) -> tuple[object, ...]:
-    permissions = json.dumps({"scopes": key.scopes})
     return (
         key.user_id,
         key.name,
-        key.digest,
-        key.prefix,
-        key.last_four,
-        permissions,
+        key.secret.digest,
+        key.secret.prefix,
+        key.secret.last_four,
+        json.dumps(dump_permissions(key.permissions)),
         key.expires_at,
         key.created_by,
     )
@@ -129,4 +131,22 @@ def _user(row: Row) -> User:
 
 def _api_key(row: Row) -> ApiKey:
     columns = dict(row)
-    return ApiKey(scopes=scopes_of(json.loads(columns.pop("permissions"))), **columns)
+    return ApiKey(permissions=parse_permissions(json.loads(columns.pop("permissions"))), **columns)
+
+
+def _credential(row: Row | None) -> Credential | None:
+    if row is None:
+        return None
+    return Credential(
+        api_key_id=row["api_key_id"],
+        user_id=row["user_id"],
+        email=row["email"],
+        digest=row["key_hash"],
+        previous_digest=row["previous_hash"],
+        previous_expires_at=row["previous_expires_at"],
+        permissions=parse_permissions(json.loads(row["permissions"])),
+        key_is_active=row["key_is_active"],
+        user_is_active=row["user_is_active"],
+        expires_at=row["expires_at"],
+        revocation_sequence=row["revocation_sequence"],
+    )

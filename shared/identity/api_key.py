@@ -12,6 +12,10 @@ import zlib
 PATTERN = r"gaia_[a-z][a-z0-9]{0,15}_[0-9A-Za-z]{38}"
 """Regular expression of a key, for secret scanners."""
 
+MAX_LENGTH = 256
+"""Longest key, of whatever origin."""
+
+_FOREIGN = re.compile(rf"[\x21-\x7e]{{8,{MAX_LENGTH}}}")
 _KEY = re.compile(PATTERN)
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_LENGTH = 32
@@ -27,6 +31,17 @@ def generate(environment: str) -> str:
 def is_well_formed(key: str) -> bool:
     """Whether the text has the form of a key and its checksum is right. Asks nobody."""
     return _KEY.fullmatch(key) is not None and _checksum(key[:-_CHECKSUM_LENGTH]) == key[-_CHECKSUM_LENGTH:]
+
+
+def is_plausible(key: str) -> bool:
+    """Whether it is worth asking about the text. Asks nobody.
+
+    What begins like a key of Gaia has to be well-formed. Keys of another platform, moved here by their SHA-256, have
+    another form: any printable ASCII without spaces, up to `MAX_LENGTH` characters.
+    """
+    if key.startswith("gaia_"):
+        return is_well_formed(key)
+    return _FOREIGN.fullmatch(key) is not None
 
 
 def digest(key: str) -> str:

@@ -1,7 +1,8 @@
 """From an API key to an identity, asking auth only when the cache cannot vouch for the answer.
 
-A cached identity is used while its token lives and either the revocation feed spoke within `TRUST_SECONDS` or auth was
-asked within `TRUST_SECONDS`. So a revoked key ends when its revocation arrives, and never later than that many seconds.
+A cached identity is used while its token lives and the revocation feed vouches for it: no later revocation concerns it,
+and the feed spoke, or auth was asked, within `TRUST_SECONDS`. So a revoked key ends when its revocation arrives, and
+never later than that many seconds.
 """
 
 import asyncio
@@ -14,11 +15,12 @@ from gaia.auth.v1 import auth_service_pb2 as pb
 
 from shared.errors import GaiaError, Unauthenticated
 from shared.identity import api_key
+from shared.identity.claims import LIFETIME_SECONDS
 from shared.identity.principal import Principal
 from shared.identity.revocations import Revocation, RevocationFeed
+from shared.identity.wire import decode_principal
 
 IDENTITY_METADATA = "x-gaia-identity"
-TRUST_SECONDS = 5.0
 REFRESH_BEFORE_SECONDS = 20.0
 """A token that ends sooner is renewed in the background by the request that finds it."""
 EXPIRY_MARGIN_SECONDS = 5.0
@@ -29,10 +31,14 @@ INVALID_KEY = "the API key is not valid; send a valid one as X-API-Key"
 
 @dataclass(slots=True)
 class Identity:
-    """A principal, and the metadata that carries its identity token to services. Times are monotonic seconds."""
+    """A principal, and the metadata that carries its identity token to services.
+
+    `sequence` is the newest revocation that was taken into account. Times are monotonic seconds.
+    """
 
     principal: Principal
     metadata: tuple[tuple[str, str], ...]
+    sequence: int
     expires_at: float
     verified_at: float
     refreshing: bool = field(default=False)
@@ -52,13 +58,11 @@ class Authenticator:
         *,
         capacity: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._exchange = exchange
         self._feed = feed
         self._capacity = capacity
         self._clock = clock
-        self._wall_clock = wall_clock
         self._identities: OrderedDict[str, Identity] = OrderedDict()
         self._refused: OrderedDict[str, float] = OrderedDict()
         self._pending: dict[str, asyncio.Task[Identity]] = {}
@@ -73,18 +77,22 @@ class Authenticator:
         now = self._clock()
         if identity.expires_at - EXPIRY_MARGIN_SECONDS <= now:
             return None
-        if now - max(self._feed.heard_at, identity.verified_at) > TRUST_SECONDS:
+        if not self._feed.vouches_for(identity.principal, identity.sequence, identity.verified_at):
             return None
         if identity.expires_at - now < REFRESH_BEFORE_SECONDS and not identity.refreshing:
             identity.refreshing = True
             self._ask(digest, key).add_done_callback(_retrieve)
         return identity
 
+    def knows(self, key: str) -> bool:
+        """Whether the key was good when it was last asked about, and is not forgotten. No I/O."""
+        return api_key.digest(key) in self._identities
+
     async def authenticate(self, key: str) -> Identity:
         """Returns the identity of a key. Raises Unauthenticated or Unavailable."""
         if identity := self.cached(key):
             return identity
-        if not api_key.is_well_formed(key):
+        if not api_key.is_plausible(key):
             raise Unauthenticated(INVALID_KEY)
         digest = api_key.digest(key)
         refused_until = self._refused.get(digest, 0.0)
@@ -108,6 +116,7 @@ class Authenticator:
         except Unauthenticated:
             self._identities.pop(digest, None)
             self._refused[digest] = self._clock() + NEGATIVE_SECONDS
+            self._refused.move_to_end(digest)
             while len(self._refused) > self._capacity:
                 self._refused.popitem(last=False)
             raise
@@ -115,43 +124,25 @@ class Authenticator:
             if (known := self._identities.get(digest)) is not None:
                 known.refreshing = False
             raise
-        lifetime = response.identity_expires_at.ToMilliseconds() / 1000 - self._wall_clock()
+        # The time left comes from auth, so that the clock of this machine does not matter.
+        lifetime = min(response.identity_lifetime_ms / 1000, LIFETIME_SECONDS)
         identity = Identity(
-            principal=to_principal(response.principal),
+            principal=decode_principal(response.principal),
             metadata=((IDENTITY_METADATA, response.identity_token),),
-            expires_at=self._clock() + lifetime,
+            sequence=response.revocation_sequence,
+            expires_at=asked_at + lifetime,
             verified_at=asked_at,
         )
-        # An answer older than a revocation already seen may be about a key that is gone: use it once, keep it not.
-        if response.revocation_sequence >= self._feed.sequence:
-            self._identities[digest] = identity
-            self._identities.move_to_end(digest)
-            while len(self._identities) > self._capacity:
-                self._identities.popitem(last=False)
+        # A revocation that overtook this answer has a later number: `cached` will not use it then.
+        self._identities[digest] = identity
+        self._identities.move_to_end(digest)
+        while len(self._identities) > self._capacity:
+            self._identities.popitem(last=False)
         return identity
 
     def _forget(self, event: Revocation) -> None:
         if event.reset:
             self._identities.clear()
-            return
-        gone = [
-            digest
-            for digest, identity in self._identities.items()
-            if identity.principal.api_key_id == event.api_key_id or identity.principal.user_id == event.user_id
-        ]
-        for digest in gone:
-            del self._identities[digest]
-
-
-def to_principal(message: pb.Principal) -> Principal:
-    """Decodes a principal from the contract's message."""
-    return Principal(
-        user_id=message.user_id,
-        email=message.email,
-        api_key_id=message.api_key_id,
-        scopes=frozenset(message.scopes),
-        environment=message.environment,
-    )
 
 
 def _retrieve(task: asyncio.Task[Identity]) -> None:

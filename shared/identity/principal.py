@@ -2,6 +2,7 @@
 
 import contextvars
 from dataclasses import dataclass
+from decimal import Decimal
 
 ADMIN = "admin"
 """The scope that satisfies every other."""
@@ -21,14 +22,31 @@ SCOPES = (
 
 
 @dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """What an API key may use up; None is no limit. The budget is in USD, for a calendar month (UTC)."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    monthly_budget_usd: Decimal | None = None
+
+
+NO_LIMITS = KeyLimits()
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is calling. Ids are UUIDs in text form."""
+    """Who is calling. Ids are UUIDs in text form.
+
+    `api_key_id` is empty for a caller known by a token of an outside issuer. Empty `allowed_models` are all models.
+    """
 
     user_id: str
     email: str
     api_key_id: str
     scopes: frozenset[str]
     environment: str
+    allowed_models: frozenset[str] = frozenset()
+    limits: KeyLimits = NO_LIMITS
 
     @property
     def is_admin(self) -> bool:
@@ -38,6 +56,10 @@ class Principal:
     def has_any(self, scopes: frozenset[str]) -> bool:
         """Whether the caller has one of the scopes, or `admin`."""
         return ADMIN in self.scopes or not self.scopes.isdisjoint(scopes)
+
+    def may_use_model(self, model: str) -> bool:
+        """Whether the caller's key allows a model, by the id that the catalogue gives it."""
+        return not self.allowed_models or model in self.allowed_models
 
 
 _current: contextvars.ContextVar[Principal | None] = contextvars.ContextVar("principal", default=None)

@@ -11,7 +11,8 @@ from google.protobuf.descriptor import ServiceDescriptor
 from shared.errors import GaiaError, PermissionDenied, Unauthenticated
 from shared.identity.authenticator import IDENTITY_METADATA, Authenticator
 from shared.identity.principal import Principal, set_principal
-from shared.identity.token import SigningKeys, TokenVerifier
+from shared.identity.token import CheckedIdentity, SigningKeys, TokenVerifier
+from shared.identity.wire import decode_principal
 from shared.rpc import status
 from shared.rpc.metadata import API_KEY
 from shared.rpc.rules import Access, access_table
@@ -95,6 +96,20 @@ def remote_exchange(auth: "AuthServiceAsyncStub") -> Callable[[str], Awaitable[p
             raise _as_outage(error) from error
 
     return exchange
+
+
+def remote_check(auth: "AuthServiceAsyncStub") -> Callable[[str], Awaitable[CheckedIdentity]]:
+    """Returns the function that asks the auth service whether what an identity token says still holds."""
+
+    async def check(token: str) -> CheckedIdentity:
+        request = pb.CheckIdentityRequest(identity_token=token)
+        try:
+            response = await auth.CheckIdentity(request, timeout=EXCHANGE_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise _as_outage(error) from error
+        return CheckedIdentity(decode_principal(response.principal), response.revocation_sequence)
+
+    return check
 
 
 def remote_signing_keys(auth: "AuthServiceAsyncStub") -> Callable[[], Awaitable[SigningKeys]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,9 @@ from gaia.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from google.protobuf.descriptor import ServiceDescriptor
 
 from shared.identity.authenticator import Authenticator
-from shared.identity.revocations import Revocation, RevocationFeed, follow
+from shared.identity.revocations import RevocationFeed, follow
 from shared.identity.token import TokenVerifier
-from shared.rpc.auth import AuthInterceptor, remote_exchange, remote_signing_keys
+from shared.rpc.auth import AuthInterceptor, remote_check, remote_exchange, remote_signing_keys
 from shared.rpc.interceptors import CallInterceptor
 
 
@@ -37,21 +37,9 @@ def mesh_identity(environment: str, auth: grpc.aio.Channel, capacity: int = 10_0
     """
     stub = AuthServiceStub(auth)
     feed = RevocationFeed()
-    verifier = TokenVerifier(environment, remote_signing_keys(stub))
+    verifier = TokenVerifier(environment, remote_signing_keys(stub), remote_check(stub), feed)
     authenticator = Authenticator(remote_exchange(stub), feed, capacity=capacity)
-    feed.listen(forgetting(verifier))
     return MeshIdentity(feed, verifier, authenticator)
-
-
-def forgetting(verifier: TokenVerifier) -> Callable[[Revocation], None]:
-    """Returns the listener that makes a verifier refuse what was revoked."""
-
-    def listen(event: Revocation) -> None:
-        for identifier in (event.api_key_id, event.user_id):
-            if identifier:
-                verifier.revoke(identifier)
-
-    return listen
 
 
 @contextlib.asynccontextmanager

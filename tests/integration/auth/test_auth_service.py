@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator
 
 import asyncpg
 import grpc
@@ -24,21 +23,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from shared.identity import api_key
 from shared.identity.revocations import RevocationFeed, follow
 from shared.identity.token import TokenVerifier
-from shared.rpc.auth import remote_signing_keys
+from shared.rpc.auth import remote_check, remote_signing_keys
 from shared.rpc.mesh import background
-from tests.support.auth import Auth, running_auth
-from tests.support.postgres import PostgresServer
-
-
-@pytest.fixture(scope="module")
-async def auth(postgres: PostgresServer, database: str) -> AsyncIterator[Auth]:
-    async with running_auth(postgres, database) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def admin_key(auth: Auth) -> str:
-    return await auth.new_key("admin@gaia.test")
+from tests.support.auth import Auth
 
 
 def with_key(key: str) -> tuple[tuple[str, str], ...]:
@@ -66,7 +53,8 @@ class TestAuthenticate:
         response = await authenticate(auth, admin_key)
         assert response.principal.email == "admin@gaia.test"
         assert list(response.principal.scopes) == ["admin"]
-        verifier = TokenVerifier("test", remote_signing_keys(AuthServiceStub(auth.channel)))
+        stub = AuthServiceStub(auth.channel)
+        verifier = TokenVerifier("test", remote_signing_keys(stub), remote_check(stub), RevocationFeed())
         principal = await verifier.verify(response.identity_token)
         assert principal.user_id == response.principal.user_id
         assert principal.api_key_id == response.principal.api_key_id

@@ -7,8 +7,8 @@ from gaia.auth.v1 import auth_service_pb2 as pb
 
 from shared.errors import Unauthenticated, Unavailable
 from shared.identity import api_key
-from shared.identity.authenticator import NEGATIVE_SECONDS, TRUST_SECONDS, Authenticator
-from shared.identity.revocations import RevocationFeed
+from shared.identity.authenticator import NEGATIVE_SECONDS, Authenticator
+from shared.identity.revocations import TRUST_SECONDS, RevocationFeed
 
 KEY = api_key.generate("test")
 
@@ -43,7 +43,7 @@ class FakeAuth:
         response = pb.AuthenticateResponse(identity_token=f"token {number}", revocation_sequence=self.sequence)
         response.principal.user_id = "user"
         response.principal.api_key_id = api_key.digest(key)[:8]
-        response.identity_expires_at.FromSeconds(int(self.clock.now) + 60)
+        response.identity_lifetime_ms = 60_000
         return response
 
 
@@ -52,9 +52,7 @@ class Setup:
         self.clock = Clock()
         self.auth = FakeAuth(self.clock)
         self.feed = RevocationFeed(self.clock)
-        self.authenticator = Authenticator(
-            self.auth.exchange, self.feed, capacity=3, clock=self.clock, wall_clock=self.clock
-        )
+        self.authenticator = Authenticator(self.auth.exchange, self.feed, capacity=3, clock=self.clock)
 
     def heartbeat(self) -> None:
         self.feed.take(pb.WatchRevocationsResponse(sequence=self.feed.sequence))

@@ -37,6 +37,9 @@ class ApiKey(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    ALLOWED_MODELS_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    PREVIOUS_SECRET_EXPIRES_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id, a UUID."""
     user_id: _builtins.str
@@ -50,7 +53,7 @@ class ApiKey(_message.Message):
     is_active: _builtins.bool
     """Whether the key works."""
     key: _builtins.str
-    """The key itself, only in the response that creates it. It is not stored and cannot be shown again."""
+    """The key itself, only in the response that creates or rotates it. It is not stored and cannot be shown again."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the key may do, of `chat:read chat:write assets:read assets:write usage:read keys:manage users:manage
@@ -73,6 +76,18 @@ class ApiKey(_message.Message):
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When the key was last changed."""
 
+    @_builtins.property
+    def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models that the key may use. Empty: all of them."""
+
+    @_builtins.property
+    def limits(self) -> Global___ApiKeyLimits:
+        """What the key may use up."""
+
+    @_builtins.property
+    def previous_secret_expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When the secret that the last rotation replaced ends; absent when there is none that still works."""
+
     def __init__(
         self,
         *,
@@ -88,13 +103,57 @@ class ApiKey(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         key: _builtins.str | None = ...,
+        allowed_models: _abc.Iterable[_builtins.str] | None = ...,
+        limits: Global___ApiKeyLimits | None = ...,
+        previous_secret_expires_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "created_at", b"created_at", "expires_at", b"expires_at", "key", b"key", "last_used_at", b"last_used_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "created_at", b"created_at", "expires_at", b"expires_at", "key", b"key", "last_used_at", b"last_used_at", "limits", b"limits", "previous_secret_expires_at", b"previous_secret_expires_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "is_active", b"is_active", "key", b"key", "last_four", b"last_four", "last_used_at", b"last_used_at", "name", b"name", "prefix", b"prefix", "scopes", b"scopes", "updated_at", b"updated_at", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "allowed_models", b"allowed_models", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "is_active", b"is_active", "key", b"key", "last_four", b"last_four", "last_used_at", b"last_used_at", "limits", b"limits", "name", b"name", "prefix", b"prefix", "previous_secret_expires_at", b"previous_secret_expires_at", "scopes", b"scopes", "updated_at", b"updated_at", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__key: _TypeAlias = _typing.Literal["key"]  # noqa: Y015
     _WhichOneofArgType__key: _TypeAlias = _typing.Literal["_key", b"_key"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__key) -> _WhichOneofReturnType__key | None: ...
 
 Global___ApiKey: _TypeAlias = ApiKey  # noqa: Y015
+
+@_typing.final
+class ApiKeyLimits(_message.Message):
+    """What an API key may use up. An absent field is no limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    MONTHLY_BUDGET_USD_FIELD_NUMBER: _builtins.int
+    requests_per_minute: _builtins.int
+    """Most requests a minute. At least 1."""
+    tokens_per_minute: _builtins.int
+    """Most tokens of language models a minute, in and out. At least 1."""
+    monthly_budget_usd: _builtins.float
+    """Most that may be spent in a calendar month (UTC), in USD; exact to a millionth. 0 allows nothing that costs."""
+    def __init__(
+        self,
+        *,
+        requests_per_minute: _builtins.int | None = ...,
+        tokens_per_minute: _builtins.int | None = ...,
+        monthly_budget_usd: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_monthly_budget_usd", b"_monthly_budget_usd", "_requests_per_minute", b"_requests_per_minute", "_tokens_per_minute", b"_tokens_per_minute", "monthly_budget_usd", b"monthly_budget_usd", "requests_per_minute", b"requests_per_minute", "tokens_per_minute", b"tokens_per_minute"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_monthly_budget_usd", b"_monthly_budget_usd", "_requests_per_minute", b"_requests_per_minute", "_tokens_per_minute", b"_tokens_per_minute", "monthly_budget_usd", b"monthly_budget_usd", "requests_per_minute", b"requests_per_minute", "tokens_per_minute", b"tokens_per_minute"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__monthly_budget_usd: _TypeAlias = _typing.Literal["monthly_budget_usd"]  # noqa: Y015
+    _WhichOneofArgType__monthly_budget_usd: _TypeAlias = _typing.Literal["_monthly_budget_usd", b"_monthly_budget_usd"]  # noqa: Y015
+    _WhichOneofReturnType__requests_per_minute: _TypeAlias = _typing.Literal["requests_per_minute"]  # noqa: Y015
+    _WhichOneofArgType__requests_per_minute: _TypeAlias = _typing.Literal["_requests_per_minute", b"_requests_per_minute"]  # noqa: Y015
+    _WhichOneofReturnType__tokens_per_minute: _TypeAlias = _typing.Literal["tokens_per_minute"]  # noqa: Y015
+    _WhichOneofArgType__tokens_per_minute: _TypeAlias = _typing.Literal["_tokens_per_minute", b"_tokens_per_minute"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__monthly_budget_usd) -> _WhichOneofReturnType__monthly_budget_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__requests_per_minute) -> _WhichOneofReturnType__requests_per_minute | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tokens_per_minute) -> _WhichOneofReturnType__tokens_per_minute | None: ...
+
+Global___ApiKeyLimits: _TypeAlias = ApiKeyLimits  # noqa: Y015

@@ -29,7 +29,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gaia/auth/v1/api_key_service.proto\x12\x0cgaia.auth.v1\x1a\x1agaia/auth/v1/api_key.proto\x1a\x1agaia/rest/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"t\n\x13\x43reateApiKeyRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"=\n\x14\x43reateApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.gaia.auth.v1.ApiKey\"\x1e\n\x10GetApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\":\n\x11GetApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.gaia.auth.v1.ApiKey\"L\n\x12ListApiKeysRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x13ListApiKeysResponse\x12&\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x14.gaia.auth.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"m\n\x13UpdateApiKeyRequest\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.gaia.auth.v1.ApiKey\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"=\n\x14UpdateApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.gaia.auth.v1.ApiKey\"!\n\x13RevokeApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x16\n\x14RevokeApiKeyResponse2\xd5\x05\n\rApiKeyService\x12\x8f\x01\n\x0c\x43reateApiKey\x12!.gaia.auth.v1.CreateApiKeyRequest\x1a\".gaia.auth.v1.CreateApiKeyResponse\"8\xaa\xb6\x18\x10\n\x0bkeys:manage \xc9\x01\x82\xd3\xe4\x93\x02\x1e\"\x10/api/v1/api-keys:\x01*b\x07\x61pi_key\x12\x85\x01\n\tGetApiKey\x12\x1e.gaia.auth.v1.GetApiKeyRequest\x1a\x1f.gaia.auth.v1.GetApiKeyResponse\"7\xaa\xb6\x18\r\n\x0bkeys:manage\x82\xd3\xe4\x93\x02 \x12\x15/api/v1/api-keys/{id}b\x07\x61pi_key\x12}\n\x0bListApiKeys\x12 .gaia.auth.v1.ListApiKeysRequest\x1a!.gaia.auth.v1.ListApiKeysResponse\")\xaa\xb6\x18\r\n\x0bkeys:manage\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/api-keys\x12\x9f\x01\n\x0cUpdateApiKey\x12!.gaia.auth.v1.UpdateApiKeyRequest\x1a\".gaia.auth.v1.UpdateApiKeyResponse\"H\xaa\xb6\x18\r\n\x0bkeys:manage\x82\xd3\xe4\x93\x02\x31\x32\x1d/api/v1/api-keys/{api_key.id}:\x07\x61pi_keyb\x07\x61pi_key\x12\x88\x01\n\x0cRevokeApiKey\x12!.gaia.auth.v1.RevokeApiKeyRequest\x1a\".gaia.auth.v1.RevokeApiKeyResponse\"1\xaa\xb6\x18\x10\n\x0bkeys:manage \xcc\x01\x82\xd3\xe4\x93\x02\x17*\x15/api/v1/api-keys/{id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gaia/auth/v1/api_key_service.proto\x12\x0cgaia.auth.v1\x1a\x1agaia/auth/v1/api_key.proto\x1a\x1agaia/rest/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x01\n\x13\x43reateApiKeyRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x61llowed_models\x18\x05 \x03(\t\x12*\n\x06limits\x18\x06 \x01(\x0b\x32\x1a.gaia.auth.v1.ApiKeyLimits\"=\n\x14\x43reateApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.gaia.auth.v1.ApiKey\"\x1e\n\x10GetApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\":\n\x11GetApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.gaia.auth.v1.ApiKey\"L\n\x12ListApiKeysRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x13ListApiKeysResponse\x12&\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x14.gaia.auth.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"m\n\x13UpdateApiKeyRequest\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.gaia.auth.v1.ApiKey\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"=\n\x14UpdateApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.gaia.auth.v1.ApiKey\"O\n\x13RotateApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1a\n\rgrace_seconds\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x10\n\x0e_grace_seconds\"=\n\x14RotateApiKeyResponse\x12%\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x14.gaia.auth.v1.ApiKey\"!\n\x13RevokeApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x16\n\x14RevokeApiKeyResponse2\xf0\x06\n\rApiKeyService\x12\x8f\x01\n\x0c\x43reateApiKey\x12!.gaia.auth.v1.CreateApiKeyRequest\x1a\".gaia.auth.v1.CreateApiKeyResponse\"8\xaa\xb6\x18\x10\n\x0bkeys:manage \xc9\x01\x82\xd3\xe4\x93\x02\x1e\"\x10/api/v1/api-keys:\x01*b\x07\x61pi_key\x12\x85\x01\n\tGetApiKey\x12\x1e.gaia.auth.v1.GetApiKeyRequest\x1a\x1f.gaia.auth.v1.GetApiKeyResponse\"7\xaa\xb6\x18\r\n\x0bkeys:manage\x82\xd3\xe4\x93\x02 \x12\x15/api/v1/api-keys/{id}b\x07\x61pi_key\x12}\n\x0bListApiKeys\x12 .gaia.auth.v1.ListApiKeysRequest\x1a!.gaia.auth.v1.ListApiKeysResponse\")\xaa\xb6\x18\r\n\x0bkeys:manage\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/api-keys\x12\x9f\x01\n\x0cUpdateApiKey\x12!.gaia.auth.v1.UpdateApiKeyRequest\x1a\".gaia.auth.v1.UpdateApiKeyResponse\"H\xaa\xb6\x18\r\n\x0bkeys:manage\x82\xd3\xe4\x93\x02\x31\x32\x1d/api/v1/api-keys/{api_key.id}:\x07\x61pi_keyb\x07\x61pi_key\x12\x98\x01\n\x0cRotateApiKey\x12!.gaia.auth.v1.RotateApiKeyRequest\x1a\".gaia.auth.v1.RotateApiKeyResponse\"A\xaa\xb6\x18\r\n\x0bkeys:manage\x82\xd3\xe4\x93\x02*\"\x1c/api/v1/api-keys/{id}:rotate:\x01*b\x07\x61pi_key\x12\x88\x01\n\x0cRevokeApiKey\x12!.gaia.auth.v1.RevokeApiKeyRequest\x1a\".gaia.auth.v1.RevokeApiKeyResponse\"1\xaa\xb6\x18\x10\n\x0bkeys:manage \xcc\x01\x82\xd3\xe4\x93\x02\x17*\x15/api/v1/api-keys/{id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,28 +44,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APIKEYSERVICE'].methods_by_name['ListApiKeys']._serialized_options = b'\252\266\030\r\n\013keys:manage\202\323\344\223\002\022\022\020/api/v1/api-keys'
   _globals['_APIKEYSERVICE'].methods_by_name['UpdateApiKey']._loaded_options = None
   _globals['_APIKEYSERVICE'].methods_by_name['UpdateApiKey']._serialized_options = b'\252\266\030\r\n\013keys:manage\202\323\344\223\00212\035/api/v1/api-keys/{api_key.id}:\007api_keyb\007api_key'
+  _globals['_APIKEYSERVICE'].methods_by_name['RotateApiKey']._loaded_options = None
+  _globals['_APIKEYSERVICE'].methods_by_name['RotateApiKey']._serialized_options = b'\252\266\030\r\n\013keys:manage\202\323\344\223\002*\"\034/api/v1/api-keys/{id}:rotate:\001*b\007api_key'
   _globals['_APIKEYSERVICE'].methods_by_name['RevokeApiKey']._loaded_options = None
   _globals['_APIKEYSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\252\266\030\020\n\013keys:manage \314\001\202\323\344\223\002\027*\025/api/v1/api-keys/{id}'
-  _globals['_CREATEAPIKEYREQUEST']._serialized_start=205
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=321
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=323
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=384
-  _globals['_GETAPIKEYREQUEST']._serialized_start=386
-  _globals['_GETAPIKEYREQUEST']._serialized_end=416
-  _globals['_GETAPIKEYRESPONSE']._serialized_start=418
-  _globals['_GETAPIKEYRESPONSE']._serialized_end=476
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=478
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=554
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=556
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=642
-  _globals['_UPDATEAPIKEYREQUEST']._serialized_start=644
-  _globals['_UPDATEAPIKEYREQUEST']._serialized_end=753
-  _globals['_UPDATEAPIKEYRESPONSE']._serialized_start=755
-  _globals['_UPDATEAPIKEYRESPONSE']._serialized_end=816
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=818
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=851
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=853
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=875
-  _globals['_APIKEYSERVICE']._serialized_start=878
-  _globals['_APIKEYSERVICE']._serialized_end=1603
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=206
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=390
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=392
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=453
+  _globals['_GETAPIKEYREQUEST']._serialized_start=455
+  _globals['_GETAPIKEYREQUEST']._serialized_end=485
+  _globals['_GETAPIKEYRESPONSE']._serialized_start=487
+  _globals['_GETAPIKEYRESPONSE']._serialized_end=545
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=547
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=623
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=625
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=711
+  _globals['_UPDATEAPIKEYREQUEST']._serialized_start=713
+  _globals['_UPDATEAPIKEYREQUEST']._serialized_end=822
+  _globals['_UPDATEAPIKEYRESPONSE']._serialized_start=824
+  _globals['_UPDATEAPIKEYRESPONSE']._serialized_end=885
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=887
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=966
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=968
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=1029
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1031
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1064
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1066
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1088
+  _globals['_APIKEYSERVICE']._serialized_start=1091
+  _globals['_APIKEYSERVICE']._serialized_end=1971
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,11 @@ class ApiKeyServiceStub:
                 request_serializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.UpdateApiKeyRequest.SerializeToString,
                 response_deserializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.UpdateApiKeyResponse.FromString,
                 _registered_method=True)
+        self.RotateApiKey = channel.unary_unary(
+                '/gaia.auth.v1.ApiKeyService/RotateApiKey',
+                request_serializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.RotateApiKeyRequest.SerializeToString,
+                response_deserializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.RotateApiKeyResponse.FromString,
+                _registered_method=True)
         self.RevokeApiKey = channel.unary_unary(
                 '/gaia.auth.v1.ApiKeyService/RevokeApiKey',
                 request_serializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.RevokeApiKeyRequest.SerializeToString,
@@ -94,6 +99,14 @@ class ApiKeyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateApiKey(self, request, context):
+        """Gives a key a new secret. The old one works on for the time of grace, so that callers can be moved without an
+        outage; an older one that was still in its grace ends at once. FAILED_PRECONDITION for a key that does not work.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeApiKey(self, request, context):
         """Revokes a key: every edge and service refuses it within a second. It cannot be made active again.
         """
@@ -123,6 +136,11 @@ def add_ApiKeyServiceServicer_to_server(servicer, server):
                     servicer.UpdateApiKey,
                     request_deserializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.UpdateApiKeyRequest.FromString,
                     response_serializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.UpdateApiKeyResponse.SerializeToString,
+            ),
+            'RotateApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateApiKey,
+                    request_deserializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.RotateApiKeyRequest.FromString,
+                    response_serializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.RotateApiKeyResponse.SerializeToString,
             ),
             'RevokeApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeApiKey,
@@ -239,6 +257,33 @@ class ApiKeyService:
             '/gaia.auth.v1.ApiKeyService/UpdateApiKey',
             gaia_dot_auth_dot_v1_dot_api__key__service__pb2.UpdateApiKeyRequest.SerializeToString,
             gaia_dot_auth_dot_v1_dot_api__key__service__pb2.UpdateApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gaia.auth.v1.ApiKeyService/RotateApiKey',
+            gaia_dot_auth_dot_v1_dot_api__key__service__pb2.RotateApiKeyRequest.SerializeToString,
+            gaia_dot_auth_dot_v1_dot_api__key__service__pb2.RotateApiKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,10 @@ class ApiKeyServiceStub:
     """Lists keys, the newest first."""
     UpdateApiKey: _grpc.UnaryUnaryMultiCallable[_api_key_service_pb2.UpdateApiKeyRequest, _api_key_service_pb2.UpdateApiKeyResponse]
     """Changes the named fields of a key."""
+    RotateApiKey: _grpc.UnaryUnaryMultiCallable[_api_key_service_pb2.RotateApiKeyRequest, _api_key_service_pb2.RotateApiKeyResponse]
+    """Gives a key a new secret. The old one works on for the time of grace, so that callers can be moved without an
+    outage; an older one that was still in its grace ends at once. FAILED_PRECONDITION for a key that does not work.
+    """
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_api_key_service_pb2.RevokeApiKeyRequest, _api_key_service_pb2.RevokeApiKeyResponse]
     """Revokes a key: every edge and service refuses it within a second. It cannot be made active again."""
 
@@ -57,6 +61,10 @@ class ApiKeyServiceAsyncStub(ApiKeyServiceStub):
     """Lists keys, the newest first."""
     UpdateApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.UpdateApiKeyRequest, _api_key_service_pb2.UpdateApiKeyResponse]  # type: ignore[assignment]
     """Changes the named fields of a key."""
+    RotateApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.RotateApiKeyRequest, _api_key_service_pb2.RotateApiKeyResponse]  # type: ignore[assignment]
+    """Gives a key a new secret. The old one works on for the time of grace, so that callers can be moved without an
+    outage; an older one that was still in its grace ends at once. FAILED_PRECONDITION for a key that does not work.
+    """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.RevokeApiKeyRequest, _api_key_service_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
     """Revokes a key: every edge and service refuses it within a second. It cannot be made active again."""
 
@@ -94,6 +102,16 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_api_key_service_pb2.UpdateApiKeyResponse, _abc.Awaitable[_api_key_service_pb2.UpdateApiKeyResponse]]:
         """Changes the named fields of a key."""
+
+    @_abc_1.abstractmethod
+    def RotateApiKey(
+        self,
+        request: _api_key_service_pb2.RotateApiKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_api_key_service_pb2.RotateApiKeyResponse, _abc.Awaitable[_api_key_service_pb2.RotateApiKeyResponse]]:
+        """Gives a key a new secret. The old one works on for the time of grace, so that callers can be moved without an
+        outage; an older one that was still in its grace ends at once. FAILED_PRECONDITION for a key that does not work.
+        """
 
     @_abc_1.abstractmethod
     def RevokeApiKey(

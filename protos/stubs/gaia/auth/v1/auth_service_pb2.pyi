@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from gaia.auth.v1 import api_key_pb2 as _api_key_pb2
 from gaia.auth.v1 import user_pb2 as _user_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -52,10 +53,13 @@ class AuthenticateResponse(_message.Message):
     IDENTITY_TOKEN_FIELD_NUMBER: _builtins.int
     IDENTITY_EXPIRES_AT_FIELD_NUMBER: _builtins.int
     REVOCATION_SEQUENCE_FIELD_NUMBER: _builtins.int
+    IDENTITY_LIFETIME_MS_FIELD_NUMBER: _builtins.int
     identity_token: _builtins.str
     """Identity token: a JWT signed with EdDSA, for the `x-gaia-identity` metadata of calls to any service."""
     revocation_sequence: _builtins.int
     """Number of the newest revocation that this answer takes into account."""
+    identity_lifetime_ms: _builtins.int
+    """How long the identity token lives from now on, in milliseconds, whatever the caller's clock says."""
     @_builtins.property
     def principal(self) -> Global___Principal:
         """Who the key stands for."""
@@ -71,10 +75,11 @@ class AuthenticateResponse(_message.Message):
         identity_token: _builtins.str = ...,
         identity_expires_at: _timestamp_pb2.Timestamp | None = ...,
         revocation_sequence: _builtins.int = ...,
+        identity_lifetime_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["identity_expires_at", b"identity_expires_at", "principal", b"principal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity_expires_at", b"identity_expires_at", "identity_token", b"identity_token", "principal", b"principal", "revocation_sequence", b"revocation_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity_expires_at", b"identity_expires_at", "identity_lifetime_ms", b"identity_lifetime_ms", "identity_token", b"identity_token", "principal", b"principal", "revocation_sequence", b"revocation_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -91,6 +96,8 @@ class Principal(_message.Message):
     API_KEY_ID_FIELD_NUMBER: _builtins.int
     SCOPES_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    ALLOWED_MODELS_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Id of the user, a UUID."""
     email: _builtins.str
@@ -103,6 +110,14 @@ class Principal(_message.Message):
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Scopes that the key grants."""
 
+    @_builtins.property
+    def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models that the key may use. Empty: all of them."""
+
+    @_builtins.property
+    def limits(self) -> _api_key_pb2.ApiKeyLimits:
+        """What the key may use up."""
+
     def __init__(
         self,
         *,
@@ -111,14 +126,66 @@ class Principal(_message.Message):
         api_key_id: _builtins.str = ...,
         scopes: _abc.Iterable[_builtins.str] | None = ...,
         environment: _builtins.str = ...,
+        allowed_models: _abc.Iterable[_builtins.str] | None = ...,
+        limits: _api_key_pb2.ApiKeyLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key_id", b"api_key_id", "email", b"email", "environment", b"environment", "scopes", b"scopes", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "api_key_id", b"api_key_id", "email", b"email", "environment", b"environment", "limits", b"limits", "scopes", b"scopes", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Principal: _TypeAlias = Principal  # noqa: Y015
+
+@_typing.final
+class CheckIdentityRequest(_message.Message):
+    """Request of CheckIdentity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTITY_TOKEN_FIELD_NUMBER: _builtins.int
+    identity_token: _builtins.str
+    """An identity token."""
+    def __init__(
+        self,
+        *,
+        identity_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity_token", b"identity_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckIdentityRequest: _TypeAlias = CheckIdentityRequest  # noqa: Y015
+
+@_typing.final
+class CheckIdentityResponse(_message.Message):
+    """Response of CheckIdentity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    REVOCATION_SEQUENCE_FIELD_NUMBER: _builtins.int
+    revocation_sequence: _builtins.int
+    """Number of the newest revocation that this answer takes into account."""
+    @_builtins.property
+    def principal(self) -> Global___Principal:
+        """Who the token stands for, with the rights of now."""
+
+    def __init__(
+        self,
+        *,
+        principal: Global___Principal | None = ...,
+        revocation_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal", "revocation_sequence", b"revocation_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckIdentityResponse: _TypeAlias = CheckIdentityResponse  # noqa: Y015
 
 @_typing.final
 class ListSigningKeysRequest(_message.Message):

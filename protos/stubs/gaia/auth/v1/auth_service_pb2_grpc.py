@@ -40,6 +40,11 @@ class AuthServiceStub:
                 request_serializer=gaia_dot_auth_dot_v1_dot_auth__service__pb2.AuthenticateRequest.SerializeToString,
                 response_deserializer=gaia_dot_auth_dot_v1_dot_auth__service__pb2.AuthenticateResponse.FromString,
                 _registered_method=True)
+        self.CheckIdentity = channel.unary_unary(
+                '/gaia.auth.v1.AuthService/CheckIdentity',
+                request_serializer=gaia_dot_auth_dot_v1_dot_auth__service__pb2.CheckIdentityRequest.SerializeToString,
+                response_deserializer=gaia_dot_auth_dot_v1_dot_auth__service__pb2.CheckIdentityResponse.FromString,
+                _registered_method=True)
         self.ListSigningKeys = channel.unary_unary(
                 '/gaia.auth.v1.AuthService/ListSigningKeys',
                 request_serializer=gaia_dot_auth_dot_v1_dot_auth__service__pb2.ListSigningKeysRequest.SerializeToString,
@@ -69,6 +74,15 @@ class AuthServiceServicer:
     def Authenticate(self, request, context):
         """Turns an API key into a principal and a signed identity token.
         UNAUTHENTICATED for an unknown, revoked, expired or inactive key, without saying which;
+        UNAVAILABLE while the database does not answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckIdentity(self, request, context):
+        """Returns who an identity token stands for at this moment, for a verifier that cannot tell by itself whether what the
+        token says still holds. UNAUTHENTICATED for a token that is not valid or whose key has ended;
         UNAVAILABLE while the database does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -110,6 +124,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.Authenticate,
                     request_deserializer=gaia_dot_auth_dot_v1_dot_auth__service__pb2.AuthenticateRequest.FromString,
                     response_serializer=gaia_dot_auth_dot_v1_dot_auth__service__pb2.AuthenticateResponse.SerializeToString,
+            ),
+            'CheckIdentity': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckIdentity,
+                    request_deserializer=gaia_dot_auth_dot_v1_dot_auth__service__pb2.CheckIdentityRequest.FromString,
+                    response_serializer=gaia_dot_auth_dot_v1_dot_auth__service__pb2.CheckIdentityResponse.SerializeToString,
             ),
             'ListSigningKeys': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSigningKeys,
@@ -160,6 +179,33 @@ class AuthService:
             '/gaia.auth.v1.AuthService/Authenticate',
             gaia_dot_auth_dot_v1_dot_auth__service__pb2.AuthenticateRequest.SerializeToString,
             gaia_dot_auth_dot_v1_dot_auth__service__pb2.AuthenticateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckIdentity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gaia.auth.v1.AuthService/CheckIdentity',
+            gaia_dot_auth_dot_v1_dot_auth__service__pb2.CheckIdentityRequest.SerializeToString,
+            gaia_dot_auth_dot_v1_dot_auth__service__pb2.CheckIdentityResponse.FromString,
             options,
             channel_credentials,
             insecure,

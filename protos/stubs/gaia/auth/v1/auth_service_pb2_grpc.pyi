@@ -38,6 +38,11 @@ class AuthServiceStub:
     UNAUTHENTICATED for an unknown, revoked, expired or inactive key, without saying which;
     UNAVAILABLE while the database does not answer.
     """
+    CheckIdentity: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.CheckIdentityRequest, _auth_service_pb2.CheckIdentityResponse]
+    """Returns who an identity token stands for at this moment, for a verifier that cannot tell by itself whether what the
+    token says still holds. UNAUTHENTICATED for a token that is not valid or whose key has ended;
+    UNAVAILABLE while the database does not answer.
+    """
     ListSigningKeys: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ListSigningKeysRequest, _auth_service_pb2.ListSigningKeysResponse]
     """Lists the public keys that verify identity tokens."""
     WatchRevocations: _grpc.UnaryStreamMultiCallable[_auth_service_pb2.WatchRevocationsRequest, _auth_service_pb2.WatchRevocationsResponse]
@@ -55,6 +60,11 @@ class AuthServiceAsyncStub(AuthServiceStub):
     Authenticate: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.AuthenticateRequest, _auth_service_pb2.AuthenticateResponse]  # type: ignore[assignment]
     """Turns an API key into a principal and a signed identity token.
     UNAUTHENTICATED for an unknown, revoked, expired or inactive key, without saying which;
+    UNAVAILABLE while the database does not answer.
+    """
+    CheckIdentity: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.CheckIdentityRequest, _auth_service_pb2.CheckIdentityResponse]  # type: ignore[assignment]
+    """Returns who an identity token stands for at this moment, for a verifier that cannot tell by itself whether what the
+    token says still holds. UNAUTHENTICATED for a token that is not valid or whose key has ended;
     UNAVAILABLE while the database does not answer.
     """
     ListSigningKeys: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ListSigningKeysRequest, _auth_service_pb2.ListSigningKeysResponse]  # type: ignore[assignment]
@@ -77,6 +87,17 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_service_pb2.AuthenticateResponse, _abc.Awaitable[_auth_service_pb2.AuthenticateResponse]]:
         """Turns an API key into a principal and a signed identity token.
         UNAUTHENTICATED for an unknown, revoked, expired or inactive key, without saying which;
+        UNAVAILABLE while the database does not answer.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckIdentity(
+        self,
+        request: _auth_service_pb2.CheckIdentityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.CheckIdentityResponse, _abc.Awaitable[_auth_service_pb2.CheckIdentityResponse]]:
+        """Returns who an identity token stands for at this moment, for a verifier that cannot tell by itself whether what the
+        token says still holds. UNAUTHENTICATED for a token that is not valid or whose key has ended;
         UNAVAILABLE while the database does not answer.
         """
 

@@ -1,0 +1,49 @@
+"""gaia.auth.v1.UserService, in the order of the contract: decode, call one domain function, encode."""
+
+from typing import Any
+
+from gaia.auth.v1 import user_service_pb2 as pb
+from gaia.auth.v1 import user_service_pb2_grpc
+
+from services.auth import users
+from services.auth.encoding import encode_user
+from services.auth.store import Store
+from shared.db.paging import Place, page_size, parse_token
+
+Context = Any  # grpc.aio.ServicerContext, which these handlers do not use
+
+
+class UserHandlers(user_service_pb2_grpc.UserServiceServicer):
+    """Creates and keeps users."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def CreateUser(self, request: pb.CreateUserRequest, context: Context) -> pb.CreateUserResponse:
+        """Creates a user."""
+        user = await users.create_user(self._store, request.email, request.name)
+        return pb.CreateUserResponse(user=encode_user(user))
+
+    async def GetUser(self, request: pb.GetUserRequest, context: Context) -> pb.GetUserResponse:
+        """Returns a user."""
+        return pb.GetUserResponse(user=encode_user(await users.get_user(self._store, request.id)))
+
+    async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
+        """Lists users."""
+        size = page_size(request.page_size)
+        found = await users.list_users(self._store, parse_token(request.page_token), size + 1)
+        return pb.ListUsersResponse(
+            users=[encode_user(user) for user in found[:size]],
+            next_page_token=Place(found[size - 1].created_at, found[size - 1].id).token() if len(found) > size else "",
+        )
+
+    async def UpdateUser(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
+        """Changes the named fields of a user."""
+        wanted = request.user
+        user = await users.update_user(self._store, wanted.id, request.update_mask.paths, wanted.name, wanted.is_active)
+        return pb.UpdateUserResponse(user=encode_user(user))
+
+    async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
+        """Makes a user inactive."""
+        await users.deactivate_user(self._store, request.id)
+        return pb.DeleteUserResponse()
