@@ -86,6 +86,7 @@ CREATE TABLE chat_messages (
     position bigint GENERATED ALWAYS AS IDENTITY,
     role varchar(16) NOT NULL CHECK (role IN ('system', 'user', 'assistant', 'tool')),
     content text NOT NULL,
+    tool_calls jsonb,
     provider varchar(64),
     model varchar(200),
     input_tokens integer,
@@ -95,6 +96,7 @@ CREATE TABLE chat_messages (
     request_id varchar(128) NOT NULL DEFAULT '',
     created_at timestamptz NOT NULL DEFAULT now()
 );
+COMMENT ON COLUMN chat_messages.tool_calls IS 'what a reply asks tools to do: [{"id", "name", "arguments"}]';
 COMMENT ON COLUMN chat_messages.is_complete IS 'false for a reply that was cut off: what is here is what was received';
 CREATE INDEX chat_messages_conversation ON chat_messages (conversation_id, position);
 
@@ -117,6 +119,7 @@ CREATE TABLE assets (
 );
 CREATE INDEX assets_all_page ON assets (created_at DESC, id DESC);
 CREATE INDEX assets_page ON assets (user_id, created_at DESC, id DESC);
+CREATE INDEX assets_page_of_all ON assets (created_at DESC, id DESC);
 CREATE INDEX assets_category_page ON assets (user_id, category, created_at DESC, id DESC);
 """
 
