@@ -52,9 +52,15 @@ async def following(feed: RevocationFeed, auth: grpc.aio.Channel) -> AsyncIterat
 @contextlib.asynccontextmanager
 async def background(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Runs a coroutine beside the block and cancels it at its end; should it fail, the block fails with it."""
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(coroutine)
-        try:
-            yield
-        finally:
-            task.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(coroutine)
+            try:
+                yield
+            finally:
+                task.cancel()
+    except BaseExceptionGroup as failed:
+        # Whoever waits for an OSError must get one, not a group of it.
+        if len(failed.exceptions) == 1:
+            raise failed.exceptions[0] from None
+        raise
