@@ -135,12 +135,12 @@ class EncodePlans:
         convert = self._value(field.value)
         if field.key.type == FieldDescriptor.TYPE_STRING:
             if convert is None:
-                return dict
-            return lambda entries: {key: convert(value) for key, value in entries.items()}
+                return lambda entries: {key: entries[key] for key in entries}
+            return lambda entries: {key: convert(entries[key]) for key in entries}
         key_text = _bool_key if field.key.type == FieldDescriptor.TYPE_BOOL else str
         if convert is None:
-            return lambda entries: {key_text(key): value for key, value in entries.items()}
-        return lambda entries: {key_text(key): convert(value) for key, value in entries.items()}
+            return lambda entries: {key_text(key): entries[key] for key in entries}
+        return lambda entries: {key_text(key): convert(entries[key]) for key in entries}
 
     def _any(self, message: Any) -> object:
         url = message.type_url
@@ -281,7 +281,9 @@ def _single(value: float) -> object:
 
 
 def _struct(message: Any) -> object:
-    return {key: _value(value) for key, value in message.fields.items()}
+    entries = message.fields
+    # Twice as fast as items(), which protobuf leaves to the standard library's mixin.
+    return {key: _value(entries[key]) for key in entries}
 
 
 def _list_value(message: Any) -> object:

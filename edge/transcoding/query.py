@@ -110,9 +110,12 @@ class QueryBinder:
     def _bind_below(self, node: _Node, rest: str, text: str, message: Any, path: str, name: str, bound: Bound) -> None:
         """Follow what is `rest` of a parameter's name from a message, and set the field at its end."""
         while True:
-            end = _NAME_END.search(rest)
+            # Most parameters are plain names.
+            field_ = node.fields.get(rest)
+            end = None if field_ is not None else _NAME_END.search(rest)
             head = rest if end is None else rest[: end.start()]
-            field_ = node.fields.get(head)
+            if end is not None:
+                field_ = node.fields.get(head)
             if field_ is None:
                 hint = did_you_mean(head, node.shape.names)
                 raise _DroppableError(f"{node.shape.descriptor.full_name} has no field {named(head)}{hint}")
