@@ -1,26 +1,27 @@
 """Compiles a set of services into endpoints, and collects everything that keeps them from being served."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
 
 from edge.transcoding.binding import BindingOptions, RequestBinder
 from edge.transcoding.call import Caller, ReplyEncoder, Responder, Surroundings, UnaryResponder
 from edge.transcoding.codec import JsonOptions
-from edge.transcoding.endpoint import Bind, Endpoint, MessageEndpoint, MessageSource, StreamEndpoint, Target
+from edge.transcoding.endpoint import Bind, Endpoint, Formats, MessageEndpoint, MessageSource, StreamEndpoint, Target
 from edge.transcoding.errors import ErrorStyle
 from edge.transcoding.httpbody import HttpBodyResponder, HttpBodyStreamResponder
 from edge.transcoding.media import BodyFormat, ReplyFormat
+from edge.transcoding.multipart import HTTP_BODY, MultipartBinder, MultipartMessages
 from edge.transcoding.options import Limits, MethodOptions, MethodOptionsSource
 from edge.transcoding.protobuf_body import ProtobufBinder
-from edge.transcoding.request_stream import JsonMessages, RawMessages
+from edge.transcoding.raw_body import RawBinder, RawMessages
+from edge.transcoding.request_stream import JsonMessages
 from edge.transcoding.routes import Route, RouteTable, RouteTableError, collect_routes
 from edge.transcoding.streaming import StreamResponder
 from edge.transcoding.violations import BindingPlanError
-
-HTTP_BODY = "google.api.HttpBody"
 
 ChannelSource = Callable[[ServiceDescriptor], grpc.aio.Channel]
 
@@ -87,48 +88,52 @@ class Compiler:
         )
         target = Target(self._responder(method, route.options, route.response_body), route.options, style)
         if method.client_streaming:
-            return self._stream_endpoint(route, target, binder, raw_field)
-        formats: dict[BodyFormat, Bind] = {BodyFormat.JSON: binder.bind}
-        if route.body == "*" and raw_field is None:
-            formats[BodyFormat.PROTOBUF] = ProtobufBinder(
-                binder, method.input_type, path_fields, one_source=profile.one_source_per_field
-            ).bind
-            formats[BodyFormat.FORM] = binder.bind_form
+            return StreamEndpoint(route, target, formats=self._sources(route, binder, raw_field))
         return MessageEndpoint(
             route,
             target,
-            formats=formats,
+            formats=self._binders(route, binder, raw_field, path_fields),
             profile=profile,
             body_timeout=self.limits.body_timeout,
-            raw_field=raw_field,
             alternative=self._alternative(route, style),
         )
 
-    def _stream_endpoint(
-        self, route: Route, target: Target, binder: RequestBinder, raw_field: str | None
-    ) -> StreamEndpoint:
-        options = route.options
+    def _binders(
+        self, route: Route, binder: RequestBinder, raw_field: str | None, path_fields: Sequence[str]
+    ) -> Formats[Bind]:
+        input_, profile = route.method.input_type, self.around.profile
+        multipart = MultipartBinder(binder, input_).bind
+        if raw_field is not None:
+            raw = {BodyFormat.OTHER: RawBinder(binder.bind, raw_field).bind}
+            return Formats({**raw, BodyFormat.MULTIPART: multipart} if raw_field else raw, checked=False)
+        formats: dict[BodyFormat, Bind] = {BodyFormat.JSON: _without_type(binder.bind)}
+        if profile.check_media_types and route.body == "*":
+            binary = ProtobufBinder(binder, input_, path_fields, one_source=profile.one_source_per_field)
+            formats[BodyFormat.PROTOBUF] = _without_type(binary.bind)
+            formats[BodyFormat.FORM] = _without_type(binder.bind_form)
+            formats[BodyFormat.MULTIPART] = multipart
+        return Formats(formats, checked=bool(route.body) and profile.check_media_types)
+
+    def _sources(self, route: Route, binder: RequestBinder, raw_field: str | None) -> Formats[MessageSource]:
+        options, profile = route.options, self.around.profile
         if options.alternative is not None:
             raise PlanError("an alternative is chosen by the request, so that its method takes one message")
+        limit = options.max_stream_bytes
         if raw_field is not None:
-            raw = RawMessages(binder.bind, raw_field, body_limit=options.max_stream_bytes)
-            formats: dict[BodyFormat, MessageSource] = {BodyFormat.OTHER: raw.of}
-        else:
-            formats = {
-                form: JsonMessages(
-                    binder.bind,
-                    message_limit=options.max_message_bytes,
-                    body_limit=options.max_stream_bytes,
-                    lines=form is BodyFormat.NDJSON,
-                ).of
-                for form in (BodyFormat.JSON, BodyFormat.NDJSON)
-            }
-        return StreamEndpoint(
-            route,
-            target,
-            formats=formats,
-            profile=self.around.profile,
-            checks_type=bool(route.body) and raw_field is None,
+            return Formats(
+                {
+                    BodyFormat.OTHER: RawMessages(binder.bind, raw_field, body_limit=limit).of,
+                    BodyFormat.MULTIPART: MultipartMessages(binder, raw_field, body_limit=limit).of,
+                },
+                checked=False,
+            )
+        json, lines = (
+            JsonMessages(binder.bind, message_limit=options.max_message_bytes, body_limit=limit, lines=lines)
+            for lines in (False, True)
+        )
+        return Formats(
+            {BodyFormat.JSON: json.of, BodyFormat.NDJSON: lines.of},
+            checked=bool(route.body) and profile.check_media_types,
         )
 
     def _alternative(self, route: Route, style: ErrorStyle) -> tuple[str, Target] | None:
@@ -191,6 +196,10 @@ class Compiler:
         if style is None:
             raise PlanError(f'there is no error style "{name}"; known: {", ".join(sorted(filter(None, self.styles)))}')
         return style
+
+
+def _without_type(bind: Callable[[Sequence[str], bytes, bytes], Message]) -> Bind:
+    return lambda captures, query, body, _content_type: bind(captures, query, body)
 
 
 def _raw_field(route: Route) -> str | None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
@@ -18,8 +18,8 @@ from edge.transcoding.routes import Route
 
 T = TypeVar("T")
 
-Bind = Callable[[Sequence[str], bytes, bytes], Message]
-"""Makes a request message of path captures, raw query and body."""
+Bind = Callable[[Sequence[str], bytes, bytes, bytes | None], Message]
+"""Makes a request message of path captures, raw query, body and content type."""
 
 MessageSource = Callable[[Exchange, Sequence[str], bytes, bytes | None], AsyncIterator[bytes]]
 """Makes the messages of a streamed request of its body, path captures, raw query and content type."""
@@ -92,6 +92,33 @@ class BodyReader:
         )
 
 
+class Formats(Generic[T]):
+    """Chooses by Content-Type; the first of the formats is that of a body without a type.
+
+    An unknown type takes the first one too, unless types are `checked`; then it is refused.
+    """
+
+    def __init__(self, formats: Mapping[BodyFormat, T], *, checked: bool) -> None:
+        self._formats = formats
+        self._default = next(iter(formats.values()))
+        self._checked = checked
+        self._format = MediaCache(body_format)
+
+    def choose(self, content_type: bytes | None) -> T:
+        """Return what takes a body of this type; raises a failure of HTTP status 415."""
+        if content_type is None:
+            return self._default
+        chosen = self._formats.get(self._format(content_type))
+        if chosen is not None:
+            return chosen
+        if not self._checked:
+            return self._default
+        accepted = ", ".join(form.value for form in self._formats)
+        raise failure(
+            Code.INVALID_ARGUMENT, f"header Content-Type: this route takes {accepted}, in UTF-8", http_status=415
+        )
+
+
 class Endpoint(Protocol):
     """One compiled route."""
 
@@ -113,9 +140,8 @@ class Endpoint(Protocol):
 class MessageEndpoint:
     """Serves a method that takes one message.
 
-    `formats` are the binders by body format, the first one for a body without a type. `raw_field` is set where bodies
-    go into a google.api.HttpBody as they are: that field's name, or empty where the request itself is one.
-    `alternative` is the bool field of the request that chooses a sibling, and the sibling.
+    `formats` are the binders by body format, the first one for a body without a type. `alternative` is the bool field
+    of the request that chooses a sibling, and the sibling.
     """
 
     def __init__(
@@ -123,33 +149,25 @@ class MessageEndpoint:
         route: Route,
         target: Target,
         *,
-        formats: Mapping[BodyFormat, Bind],
+        formats: Formats[Bind],
         profile: Profile,
         body_timeout: float,
-        raw_field: str | None = None,
         alternative: tuple[str, Target] | None = None,
     ) -> None:
         self.route = route
         self.style = target.style
         self._target = target
         self._alternative = alternative
-        self._formats = _Formats(formats, checked=bool(route.body) and raw_field is None and profile.check_media_types)
-        self._raw_field = raw_field
+        self._formats = formats
         self._drains_body = not route.body and not profile.reject_unexpected_body
         self._reader = BodyReader(route.options.max_body_bytes, body_timeout)
 
     async def serve(self, exchange: Exchange, captures: Sequence[str]) -> None:
         """See `Endpoint`."""
-        bind = self._formats.choose(exchange.head.content_type)
+        content_type = exchange.head.content_type
+        bind = self._formats.choose(content_type)
         body = b"" if self._drains_body else await self._reader.read(exchange)
-        if self._raw_field is None:
-            message: Any = bind(captures, exchange.scope["query_string"], body)
-        else:
-            message = bind(captures, exchange.scope["query_string"], b"")
-            holder = getattr(message, self._raw_field) if self._raw_field else message
-            holder.data = body
-            if exchange.head.content_type is not None:
-                holder.content_type = exchange.head.content_type.decode("latin-1")
+        message = bind(captures, exchange.scope["query_string"], body, content_type)
         target = self._target
         if self._alternative is not None and getattr(message, self._alternative[0]):
             target = self._alternative[1]
@@ -161,19 +179,11 @@ class MessageEndpoint:
 class StreamEndpoint:
     """Serves a method that takes a stream of messages; each piece of the body goes on as soon as it is there."""
 
-    def __init__(
-        self,
-        route: Route,
-        target: Target,
-        *,
-        formats: Mapping[BodyFormat, MessageSource],
-        profile: Profile,
-        checks_type: bool,
-    ) -> None:
+    def __init__(self, route: Route, target: Target, *, formats: Formats[MessageSource]) -> None:
         self.route = route
         self.style = target.style
         self._target = target
-        self._formats = _Formats(formats, checked=checks_type and profile.check_media_types)
+        self._formats = formats
 
     async def serve(self, exchange: Exchange, captures: Sequence[str]) -> None:
         """See `Endpoint`."""
@@ -181,30 +191,6 @@ class StreamEndpoint:
         _set_timeout(exchange, self._target.options)
         messages = source(exchange, captures, exchange.scope["query_string"], exchange.head.content_type)
         await self._target.responder.respond(exchange, messages)
-
-
-class _Formats(Generic[T]):
-    """Chooses by Content-Type; the first of the formats is that of a body without a type."""
-
-    def __init__(self, formats: Mapping[BodyFormat, T], *, checked: bool) -> None:
-        self._formats = formats
-        self._default = next(iter(formats.values()))
-        self._checked = checked
-        self._format = MediaCache(body_format)
-
-    def choose(self, content_type: bytes | None) -> T:
-        """Return what takes a body of this type; raises a failure of HTTP status 415."""
-        if content_type is None or not self._checked:
-            return self._default
-        chosen = self._formats.get(self._format(content_type))
-        if chosen is None:
-            accepted = ", ".join(form.value for form in self._formats)
-            raise failure(
-                Code.INVALID_ARGUMENT,
-                f"header Content-Type: this route takes {accepted}, in UTF-8",
-                http_status=415,
-            )
-        return chosen
 
 
 def _set_timeout(exchange: Exchange, options: MethodOptions) -> None:

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import grpc
 from starlette.types import Receive, Scope, Send
 
-from edge.transcoding.errors import Code, ErrorStyle, RpcFailure, failure
+from edge.transcoding.errors import Code, ErrorStyle, RpcFailure, failure, failure_of_binding
 from edge.transcoding.headers import Header, RequestHead
+from edge.transcoding.violations import BindingError
 
 _DRAIN_BYTES = 16 << 20
 _DRAIN_SECONDS = 2.0
@@ -180,8 +181,8 @@ class Exchange:
             self.gone = True
             call.cancel()
             return
-        except RpcFailure as error:
-            self.fault = error
+        except (RpcFailure, BindingError) as error:
+            self.fault = error if isinstance(error, RpcFailure) else failure_of_binding(error)
             call.cancel()
             return
         except (asyncio.InvalidStateError, grpc.aio.AioRpcError):

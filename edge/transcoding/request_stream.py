@@ -1,27 +1,15 @@
-"""Streamed request bodies: what arrives is turned into messages one by one, as fast as the backend takes them."""
+"""Streamed request bodies of JSON: what arrives becomes messages one by one, as fast as the backend takes them."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
-from edge.transcoding.errors import Code, RpcFailure, failure, failure_of_binding
+from edge.transcoding.errors import failure_of_binding
 from edge.transcoding.json_values import JsonValues
+from edge.transcoding.raw_body import Body, body_too_large
 from edge.transcoding.violations import BindingError, Violation
 
 Bind = Callable[[Sequence[str], bytes, bytes], Message]
-
-
-class Body(Protocol):
-    """Where the pieces of a request body come from."""
-
-    async def receive(self) -> tuple[bytes, bool]:
-        """Return the next piece and whether more follow."""
-        ...
-
-    async def drain(self) -> bool:
-        """Take in and drop the rest within bounds; returns whether the body ended."""
-        ...
 
 
 class JsonMessages:
@@ -52,7 +40,7 @@ class JsonMessages:
             data, more = await body.receive()
             received += len(data)
             if received > self._body_limit:
-                raise await _body_too_large(body, self._body_limit)
+                raise await body_too_large(body, self._body_limit)
             for value in values.feed(data) if more else _last(values, data):
                 count += 1
                 yield self._message(count, captures, query, value)
@@ -69,39 +57,6 @@ class JsonMessages:
             ) from None
 
 
-class RawMessages:
-    """Makes messages of the bytes of a body as they arrive: each piece is a google.api.HttpBody, or a field of one.
-
-    The first message has the content type, the captures and the query parameters; an empty body is one message.
-    """
-
-    def __init__(self, bind: Bind, field: str, *, body_limit: int) -> None:
-        self._bind = bind
-        self._field = field
-        self._body_limit = body_limit
-
-    async def of(
-        self, body: Body, captures: Sequence[str], query: bytes, content_type: bytes | None
-    ) -> AsyncIterator[bytes]:
-        """Yield the serialised messages; raises `RpcFailure`."""
-        first = more = True
-        received = 0
-        while more:
-            data, more = await body.receive()
-            received += len(data)
-            if received > self._body_limit:
-                raise await _body_too_large(body, self._body_limit)
-            if not data and not first:
-                continue
-            message: Any = self._bind(captures, query, b"") if first else self._bind((), b"", b"")
-            holder = getattr(message, self._field) if self._field else message
-            if first and content_type is not None:
-                holder.content_type = content_type.decode("latin-1")
-            holder.data = data
-            first = False
-            yield message.SerializeToString()
-
-
 def _last(values: JsonValues, data: bytes) -> Iterable[bytes]:
     yield from values.feed(data)
     yield from values.finish()
@@ -110,13 +65,3 @@ def _last(values: JsonValues, data: bytes) -> Iterable[bytes]:
 def _within(number: int, path: str) -> str:
     place = f"[{number - 1}]"
     return f"{place}.{path}" if path and not path.startswith("[") else place + path
-
-
-async def _body_too_large(body: Body, limit: int) -> RpcFailure:
-    ended = await body.drain()
-    return failure(
-        Code.INVALID_ARGUMENT,
-        f"the request body is larger than this route's limit of {limit} bytes",
-        http_status=413,
-        headers=() if ended else ((b"connection", b"close"),),
-    )

@@ -101,6 +101,9 @@ class LibraryBackend:
         if request.fail:
             await context.abort(grpc.StatusCode.DATA_LOSS, "the disk is gone")
 
+    async def Blob(self, request: Any, context: Any) -> Any:
+        return request
+
     async def Collect(self, requests: AsyncIterator[Any], context: Any) -> Any:
         reply = new("ListBooksResponse")
         async for book in requests:
