@@ -272,11 +272,8 @@ def _single(value: float) -> object:
         return _double(value)
     for digits in (6, 7, 8):
         short = float(f"{value:.{digits}g}")
-        try:
-            if _FLOAT.unpack(_FLOAT.pack(short))[0] == value:
-                return short
-        except OverflowError:
-            continue  # rounded up beyond the largest float
+        if _FLOAT.unpack(_FLOAT.pack(short))[0] == value:
+            return short
     return float(f"{value:.9g}")
 
 

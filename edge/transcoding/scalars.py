@@ -162,10 +162,7 @@ def _json_float(*, single: bool) -> JsonParser:
                 return special
             if _NUMBER.match(value) is None:
                 raise RefusedError(f"{wanted}, got {shown(value)}")
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
+        number = float(value)
         if math.isinf(number) or (single and abs(number) >= FLOAT_LIMIT):
             raise RefusedError(f"{wanted}, got a number beyond its range")
         return number

@@ -7,7 +7,7 @@ import pytest
 from edge.transcoding.binding import BindingOptions, RequestBinder
 from edge.transcoding.codec import JsonOptions
 from edge.transcoding.json_plan import ChoosingCodec
-from edge.transcoding.violations import BindingError, BindingPlanError
+from edge.transcoding.violations import MAX_VIOLATIONS, BindingError, BindingPlanError
 from tests.support.kinds import kind, make
 
 
@@ -164,6 +164,14 @@ def test_forms_fill_the_message_like_a_query() -> None:
     assert [violation.field for violation in caught.value.violations] == ["tags", "string_field", "nope", "int32_field"]
 
 
+def test_the_violations_of_a_form_are_bounded() -> None:
+    made = binder("Kinds", body="*")
+    for form in (b"&".join([b"a=%"] * 500), b"&".join(b"x%d=1" % n for n in range(500))):
+        with pytest.raises(BindingError) as caught:
+            made.bind_form((), b"", form)
+        assert len(caught.value.violations) == MAX_VIOLATIONS
+
+
 def test_pairs_fill_the_message_like_a_query() -> None:
     made = binder("Inner", body="*")
     assert made.bind_pairs((), b"", [("text", "100%"), ("count_of", "2")]) == make("Inner", text="100%", count_of=2)
@@ -182,6 +190,7 @@ def test_a_patch_names_in_its_mask_what_the_body_names() -> None:
     assert mask_of(b'{"extra": {"a": {"b": 1}, "c": [1]}}') == ["extra.a.b", "extra.c"]
     assert mask_of(b'{"extra": {"odd key": 1, "c": 2}, "text": ""}') == ["extra", "text"]
     assert mask_of(b'{"extra": {"a": {"x.y": 1}}}') == ["extra.a"]
+    assert mask_of(b"null") == []
     assert mask_of(b"{}") == []
     assert mask_of(b"") == []
 

@@ -99,6 +99,11 @@ def test_all_violations_are_found_at_once() -> None:
         ('{"max_wait": "5"}', "max_wait", 'expected seconds with the letter s, such as "3.5s", got "5"'),
         ("[]", "", "expected an object (test.kinds.v1.Kinds), got an array"),
         ('{"empty": []}', "empty", "expected an object"),
+        ('{"any": []}', "any", 'expected an object with "@type", got an array'),
+        ('{"parcels": {"a": 1}}', 'parcels["a"]', 'expected an object with "@type", got the number 1'),
+        ('{"shades": {"a": "PINK"}}', 'shades["a"]', "expected one of COLOR_UNSPECIFIED"),
+        ('{"labels": 1}', "labels", "expected an object (a map), got the number 1"),
+        ('{"list": 1}', "list", "expected an array, got the number 1"),
         ('{"inner": "text"}', "inner", "expected an object (test.kinds.v1.Inner), got a string"),
         ('{"[a.b]": 1}', "[a.b]", "has no such extensions"),
     ],
@@ -145,6 +150,26 @@ def test_objects_may_nest_as_deep_as_the_limit() -> None:
     assert decode(nested(5), "Inner", max_depth=5).HasField("inner")
     (found,) = violations(nested(6), "Inner", max_depth=5)
     assert found == ("inner.inner.inner.inner.inner", "arrays and objects nest deeper than 5 levels")
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ('{"tags": []}', "tags"),
+        ('{"inners": [{}]}', "inners"),
+        ('{"labels": {}}', "labels"),
+        ('{"by_number": {"1": {}}}', "by_number"),
+        ('{"extra": {}}', "extra"),
+        ('{"list": []}', "list"),
+        ('{"value": [1]}', "value"),
+        ('{"any": {}}', "any"),
+        ('{"inner": {}}', "inner"),
+    ],
+)
+def test_every_kind_of_nesting_counts(body: str, path: str) -> None:
+    assert violations(body, max_depth=1) == [(path, "arrays and objects nest deeper than 1 levels")]
+    levels = max(body.count("{") + body.count("["), 2)
+    decode(body, max_depth=levels)
 
 
 @pytest.mark.parametrize("levels", [2000, 100_000])

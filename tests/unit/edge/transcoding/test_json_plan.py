@@ -10,6 +10,7 @@ from google.protobuf import (  # type: ignore[attr-defined]  # json_enumvalue_op
     json_enumvalue_options_pb2,
     message_factory,
     struct_pb2,
+    timestamp_pb2,
 )
 
 from edge.transcoding.codec import Codec, JsonOptions
@@ -300,6 +301,11 @@ def test_a_field_alone_is_read_from_a_body(codec: Codec) -> None:
     assert not read("one", "null").HasField("one")
     assert not read("one", "").HasField("one")
     assert read("raw", '"QQ"').raw == b"A"
+    extension = kinds_pool().FindExtensionByName("test.legacy.v1.older")
+    legacy = make("Legacy", count=1)
+    codec.field_decoder(extension, JsonOptions())(b'[{"count": 2}]', legacy)
+    assert [older.count for older in legacy.Extensions[extension]] == [2]
+    assert legacy.count == 1
 
 
 def test_violations_of_a_field_body_carry_paths_from_the_request() -> None:
@@ -383,8 +389,47 @@ def test_an_any_of_unknown_type_keeps_its_bytes() -> None:
     assert encode(PlanCodec(), broken) == {"any": {"@type": "x/test.kinds.v1.Inner", "value": "/w=="}}
 
 
+@pytest.mark.parametrize("levels", [300, 3000])
+def test_a_reply_of_hopelessly_nested_any_is_an_encoding_error(levels: int) -> None:
+    message = make("Kinds").any
+    for _ in range(levels):
+        outer = type(message)()
+        outer.Pack(message)
+        message = outer
+    with pytest.raises(EncodingError, match="nests too deep"):
+        encode(PlanCodec(), message)
+
+
+def test_a_reply_whose_string_is_not_utf8_is_an_encoding_error() -> None:
+    broken = make("Legacy").FromString(b"\x12\x01\xff")
+    with pytest.raises(EncodingError, match="not UTF-8"):
+        encode(PlanCodec(), broken)
+
+
+def test_an_encoding_error_inside_an_extension_names_it() -> None:
+    file = descriptor_pb2.FileDescriptorProto(name="extended.proto", package="extended", syntax="proto2")
+    file.dependency.append("google/protobuf/timestamp.proto")
+    file.message_type.add(name="Base").extension_range.add(start=1, end=9)
+    kinds = {"type": 11, "type_name": ".google.protobuf.Timestamp"}
+    file.extension.add(name="at", number=1, label=1, extendee=".extended.Base", **kinds)
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(file)
+    message: Any = message_factory.GetMessageClass(pool.FindMessageTypeByName("extended.Base"))()
+    message.Extensions[pool.FindExtensionByName("extended.at")].nanos = -1
+    with pytest.raises(EncodingError, match=r"^\[extended\.at\]: a Timestamp of"):
+        encode(PlanCodec(), message)
+
+
 def test_a_field_mask_path_without_a_json_name_is_written_as_it_is() -> None:
     assert encode(PlanCodec(), make("Kinds", mask={"paths": ["a_1", "b_c", "Odd"]})) == {"mask": "a_1,bC,Odd"}
+
+
+def test_null_empties_what_was_there() -> None:
+    message = make("Kinds", tags=["a"], inners=[{}], labels={"a": "b"}, by_number={1: {}}, inner={}, optional_int=1)
+    body = b'{"tags":null,"inners":null,"labels":null,"by_number":null,"inner":null,"optional_int":null}'
+    PlanCodec().decoder(kind("Kinds"), JsonOptions())(body, message)
+    assert message == make("Kinds")
 
 
 def test_reading_replaces_lists_and_maps_and_merges_messages() -> None:
@@ -407,6 +452,7 @@ def test_types_without_a_plan_go_to_the_reference() -> None:
     codec = ChoosingCodec()
     message = make("OldSet")
     codec.decoder(kind("OldSet"), JsonOptions())(b"{}", message)
+    assert codec.field_encoder([field("Kinds", "tags")], JsonOptions())(make("Kinds")) == b"[]"
     assert codec.encoder(kind("OldSet"), JsonOptions())(message) == b"{}"
     with pytest.raises(BindingError):
         codec.decoder(kind("OldSet"), JsonOptions())(b'{"x": 1}', message)

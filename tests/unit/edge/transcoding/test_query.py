@@ -111,6 +111,7 @@ def test_a_group_is_set_like_a_message() -> None:
         ("by_number[1]=x", "by_number[1]", "name an entry, such as by_number[key].field"),
         ("by_number[x].text=1", "by_number[x].text", "map key: expected an integer"),
         ("by_flag[1]=1", "by_flag[1]", 'map key: expected "true" or "false"'),
+        ("parcels[a]=x", "parcels[a]", "a google.protobuf.Any here has no text form"),
         ("any=x", "any", "a google.protobuf.Any here has no text form"),
         ("extra=x", "extra", "JSON text is expected here: the text is not valid JSON"),
         ("extra=", "extra", "JSON text is expected here, got an empty text"),
@@ -166,6 +167,17 @@ def test_numbers_are_read_as_go_reads_them_when_asked() -> None:
 def test_json_texts_in_parameters_have_the_limits_of_bodies() -> None:
     assert violations("value=" + "[" * 6 + "]" * 6, json=JsonOptions(max_depth=5))
     assert violations("value=" + "[" * 5000 + "]" * 5000)
+
+
+def test_half_of_a_surrogate_pair_from_a_multipart_form_is_refused() -> None:
+    with pytest.raises(BindingError) as caught:
+        binder().bind_pairs((), b"", [("string_field", "\ud800"), ("value", '"\ud800"'), ("tags", "fine")])
+    assert [violation.field for violation in caught.value.violations] == ["string_field", "value"]
+
+
+def test_map_entries_drop_unknown_enum_names_when_asked() -> None:
+    options = JsonOptions(ignore_unknown_enums=True)
+    assert bind("shades[a]=PINK&shades[b]=COLOR_RED", json=options) == make("Kinds", shades={"b": 1})
 
 
 def test_violations_do_not_repeat_what_was_sent() -> None:
