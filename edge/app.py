@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import grpc
 from gaia.asset.v1 import asset_service_pb2
-from gaia.auth.v1 import api_key_service_pb2, auth_service_pb2, user_service_pb2
+from gaia.auth.v1 import api_key_service_pb2, audit_service_pb2, auth_service_pb2, user_service_pb2
 from gaia.chat.v1 import chat_service_pb2, completion_service_pb2, model_service_pb2, provider_service_pb2
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from starlette.applications import Starlette
@@ -16,17 +16,22 @@ from starlette.routing import BaseRoute, Mount, Route
 from edge.auth import Authorizer
 from edge.errors import STYLES, http_status, style_of_path
 from edge.health import HealthReporter
-from edge.pages import Pages
+from edge.pages import OtherMethods, Pages
 from edge.rules import method_options
 from edge.settings import EdgeSettings
 from edge.transcoding.app import Transcoder
 from edge.transcoding.options import HeaderRules
 from edge.transcoding.profile import STRICT
 from shared.rpc.channel import connect
-from shared.rpc.mesh import following, mesh_identity
+from shared.rpc.mesh import following, mesh_identity, reporting
 
 CONTRACTS: Mapping[str, tuple[FileDescriptor, ...]] = {
-    "auth": (auth_service_pb2.DESCRIPTOR, user_service_pb2.DESCRIPTOR, api_key_service_pb2.DESCRIPTOR),
+    "auth": (
+        auth_service_pb2.DESCRIPTOR,
+        user_service_pb2.DESCRIPTOR,
+        api_key_service_pb2.DESCRIPTOR,
+        audit_service_pb2.DESCRIPTOR,
+    ),
     "chat": (
         chat_service_pb2.DESCRIPTOR,
         completion_service_pb2.DESCRIPTOR,
@@ -60,6 +65,7 @@ async def serving(settings: EdgeSettings) -> AsyncIterator[Starlette]:
         channels = {name: await stack.enter_async_context(connect(target)) for name, target in targets.items()}
         identity = mesh_identity(settings.env, channels["auth"], capacity=settings.key_cache_size)
         await stack.enter_async_context(following(identity.feed, channels["auth"]))
+        await stack.enter_async_context(reporting(identity.refusals, channels["auth"]))
         # Compiled before the first request, so that faulty contracts stop the start.
         transcoder = build_transcoder(
             channels, Authorizer(services(), identity.authenticator, settings.trusted_proxies)
@@ -81,7 +87,9 @@ def routes(pages: Pages, transcoder: Transcoder) -> list[BaseRoute]:
     listed: list[BaseRoute] = []
     for path, page in own.items():
         both = dict.fromkeys((path, path.rstrip("/") + "/"))  # with and without the slash, and never a redirect
-        listed += [Route(form, page, methods=["GET"]) for form in both]
+        for form in both:
+            # The transcoder takes every path, so a page has to refuse other methods itself.
+            listed += [Route(form, page, methods=["GET"]), Route(form, OtherMethods())]
     return [*listed, Mount("/", app=transcoder)]
 
 

@@ -6,8 +6,11 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
+from edge.errors import STYLES
 from edge.health import HealthReporter
+from edge.transcoding.errors import Code, Status
 from edge.transcoding.headers import sane_request_id
 
 V02_FEATURES = ["chat", "streaming", "providers", "models"]
@@ -75,9 +78,30 @@ class Pages:
         return _reply(request, {"status": report["status"], "version": "0.2"})
 
 
+class OtherMethods:
+    """Answers every method that a page does not take: OPTIONS with 204, the others with 405, both with `Allow`."""
+
+    allowed = "GET, HEAD, OPTIONS"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI application."""
+        request = Request(scope)
+        headers = {"x-request-id": _request_id(request), "allow": self.allowed}
+        if request.method == "OPTIONS":
+            await Response(None, 204, headers)(scope, receive, send)
+            return
+        status = Status(Code.UNIMPLEMENTED, f"{request.method} is not allowed for this path; it takes {self.allowed}")
+        media_type, body = STYLES[""].body(status, 405, headers["x-request-id"])
+        await Response(body, 405, headers, media_type=media_type)(scope, receive, send)
+
+
 def _reply(request: Request, body: dict[str, Any], status: int = 200) -> Response:
-    sent = request.headers.get("x-request-id")
-    headers = {"x-request-id": sane_request_id(sent.encode() if sent else None) or uuid.uuid4().hex}
+    headers = {"x-request-id": _request_id(request)}
     if status == 503:
         headers["retry-after"] = "1"
     return Response(orjson.dumps(body), status, headers, media_type="application/json")
+
+
+def _request_id(request: Request) -> str:
+    sent = request.headers.get("x-request-id")
+    return sane_request_id(sent.encode() if sent else None) or uuid.uuid4().hex
