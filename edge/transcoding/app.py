@@ -26,6 +26,7 @@ from edge.transcoding.errors import (
 from edge.transcoding.exchange import ClientGoneError, Exchange, ResponseCutError
 from edge.transcoding.headers import (
     REQUEST_ID,
+    Header,
     MetadataPair,
     RequestHeaders,
     ReservedNames,
@@ -38,6 +39,7 @@ from edge.transcoding.paths import PathError
 from edge.transcoding.profile import STRICT, Profile
 from edge.transcoding.routes import Route
 from edge.transcoding.violations import BindingError
+from edge.transcoding.websocket import SocketExchange, serve_socket
 
 _LOG = logging.getLogger(__name__)
 
@@ -109,9 +111,11 @@ class Transcoder:
             styles=self._styles,
             limits=self._limits,
         )
-        routes, self._table = compiler.compile(services)
-        self._static = self._table.static
-        self._routes = tuple(routes)
+        compiled = compiler.compile(services)
+        self._routes = compiled.routes
+        self._table = compiled.table
+        self._static = compiled.table.static
+        self._sockets = compiled.sockets
         self._calls = 0
 
     @property
@@ -120,9 +124,9 @@ class Transcoder:
         return self._routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; other scopes than `http` are not for this application."""
+        """Serve one request or WebSocket."""
         if scope["type"] != "http":
-            await _refuse(scope, receive, send)
+            await self._serve_other(scope, receive, send)
             return
         exchange = Exchange(scope, receive, send, style=self._default_style, watch_after=self._limits.disconnect_check)
         self._calls += 1
@@ -147,6 +151,42 @@ class Transcoder:
         finally:
             self._calls -= 1
 
+    async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            socket = SocketExchange(
+                scope, receive, send, style=self._default_style, watch_after=self._limits.disconnect_check
+            )
+            self._calls += 1
+            try:
+                await serve_socket(socket, self._serve_socket(socket))
+            finally:
+                self._calls -= 1
+        elif scope["type"] == "lifespan":
+            while True:
+                message = await receive()
+                await send({"type": f"{message['type']}.complete"})
+                if message["type"] == "lifespan.shutdown":
+                    return
+
+    async def _serve_socket(self, exchange: SocketExchange) -> None:
+        await exchange.receive()  # the handshake
+        scope = exchange.scope
+        # Not every server writes the names of a handshake's headers in lower case.
+        headers = [(name.lower(), value) for name, value in scope["headers"]]
+        scope["headers"] = headers
+        self._begin(exchange, headers)
+        path = self._checked_path(exchange, _raw_path(scope))
+        self._sockets.check(path)
+        found = self._sockets.match(path)
+        if found is None:
+            raise failure(Code.NOT_FOUND, "no streaming method has this path")
+        endpoint, captures = found
+        exchange.style = endpoint.style
+        if self._authorize is not None:
+            granted = self._authorize(endpoint.route, scope)
+            exchange.head.metadata.extend(granted if isinstance(granted, Sequence) else await granted)
+        await endpoint.serve(exchange, captures)
+
     async def _serve(self, exchange: Exchange) -> None:
         scope, limits = exchange.scope, self._limits
         path = _raw_path(scope)
@@ -158,7 +198,7 @@ class Transcoder:
             raise
         exchange.head = head
         if not exchange.request_id:
-            exchange.request_id = sane_request_id(head.request_id) or uuid.uuid4().hex
+            exchange.request_id = exchange.state["request_id"] = sane_request_id(head.request_id) or uuid.uuid4().hex
         if self._calls > limits.max_calls:
             raise failure(Code.UNAVAILABLE, "too many requests are under way; try again", headers=_RETRY)
         captures: Sequence[str] = ()
@@ -173,13 +213,32 @@ class Transcoder:
                 return
             endpoint, captures = found
         exchange.style = endpoint.style
-        head.metadata.append((REQUEST_ID, exchange.request_id))
         if self._authorize is not None:
             granted = self._authorize(endpoint.route, scope)
-            head.metadata.extend(granted if isinstance(granted, Sequence) else await granted)
+            exchange.head.metadata.extend(granted if isinstance(granted, Sequence) else await granted)
         await endpoint.serve(exchange, captures)
 
+    def _begin(self, exchange: Exchange, headers: Sequence[Header]) -> None:
+        """Read the head, settle the request id, and see that there is room."""
+        limits = self._limits
+        exchange.request_id = exchange.state.get("request_id", "")
+        try:
+            head = self._request_headers.read(headers, exchange.scope.get("client"), limits.max_header_bytes)
+        except RpcFailure:
+            exchange.request_id = exchange.request_id or uuid.uuid4().hex
+            raise
+        exchange.head = head
+        if not exchange.request_id:
+            exchange.request_id = sane_request_id(head.request_id) or uuid.uuid4().hex
+        head.metadata.append((REQUEST_ID, exchange.request_id))
+        if self._calls > limits.max_calls:
+            raise failure(Code.UNAVAILABLE, "too many requests are under way; try again", headers=_RETRY)
+
     def _find(self, exchange: Exchange, path: bytes) -> tuple[Endpoint, Sequence[str]] | None:
+        return self._table.match(exchange.scope["method"], self._checked_path(exchange, path))
+
+    def _checked_path(self, exchange: Exchange, path: bytes) -> str:
+        """Return a path for matching, having set the style of errors for paths without a route."""
         limit = self._limits.max_path_bytes
         if self._style_of_path is not None:
             exchange.style = self._styles[self._style_of_path(exchange.scope["path"])]
@@ -187,7 +246,7 @@ class Transcoder:
             raise failure(
                 Code.INVALID_ARGUMENT, f"the path holds {len(path)} bytes, the limit is {limit}", http_status=414
             )
-        return self._table.match(exchange.scope["method"], path.decode("latin-1"))
+        return path.decode("latin-1")
 
     async def _answer_unrouted(self, exchange: Exchange, path: str) -> None:
         """Answer a request that no route takes: OPTIONS with the path's methods, others with what would be right."""
@@ -234,14 +293,3 @@ def _raw_path(scope: Scope) -> bytes:
     # A mount's prefix may be escaped in the raw path, so segments are counted, not characters.
     segments = path.split(b"/")
     return b"/" + b"/".join(segments[root.count("/") + 1 :])
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "lifespan":
-        while True:
-            message = await receive()
-            await send({"type": f"{message['type']}.complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
-    await receive()
-    await send({"type": "websocket.close", "code": 1008})
