@@ -8,8 +8,6 @@ from gaia.asset.v1 import asset_service_pb2, asset_service_pb2_grpc
 from services.asset.blobs_obstore import ObstoreBlobs, connect_blobs
 from services.asset.generation import IMAGE_CATEGORIES, AssetGeneration
 from services.asset.generators.generator import ImageGenerator
-from services.asset.generators.openai_images import MAX_IMAGE_BYTES, PROVIDER, OpenAIImages, connect_openai
-from services.asset.generators.public_fetch import PublicFetcher
 from services.asset.generators.unconfigured import UnconfiguredImages
 from services.asset.handlers import AssetHandlers
 from services.asset.library import AssetLibrary
@@ -49,13 +47,14 @@ async def serving(settings: AssetSettings) -> AsyncIterator[RpcServer]:
         )
         await database.open()
         try:
-            async with following(identity.feed, auth):
-                await server.start()
-                try:
+            # Started outside of the task group that follows, so that an address in use stays the OSError that it is.
+            await server.start()
+            try:
+                async with following(identity.feed, auth):
                     yield server
-                finally:
-                    await server.stop(settings.drain_seconds)
-                    await generation.drain()
+            finally:
+                await server.stop(settings.drain_seconds)
+                await generation.drain()
         finally:
             await database.close()
 
@@ -63,15 +62,21 @@ async def serving(settings: AssetSettings) -> AsyncIterator[RpcServer]:
 def _open_blobs(url: str) -> ObstoreBlobs:
     try:
         return connect_blobs(url)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise SettingsError(f"GAIA_ASSET_STORE: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"GAIA_ASSET_STORE: cannot make the folder {error.filename}: {error.strerror}") from error
 
 
 @contextlib.asynccontextmanager
 async def _image_generator(settings: AssetSettings) -> AsyncIterator[ImageGenerator]:
     if settings.openai_api_key is None:
-        yield UnconfiguredImages(PROVIDER, "OPENAI_API_KEY")
+        yield UnconfiguredImages("openai", "OPENAI_API_KEY")
         return
+    # The SDK takes a second and some 45 MB to load, which a process without a key need not pay.
+    from services.asset.generators.openai_images import MAX_IMAGE_BYTES, OpenAIImages, connect_openai
+    from services.asset.generators.public_fetch import PublicFetcher
+
     fetcher = PublicFetcher(max_bytes=MAX_IMAGE_BYTES)
     try:
         async with connect_openai(settings.openai_api_key.get_secret_value(), settings.openai_base_url) as client:
