@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 WINDOW = 100
@@ -44,17 +44,17 @@ class HealthBoard:
         self._now = now
         self._calls: dict[str, deque[_Call]] = {}
         self._last: dict[str, dt.datetime] = {}
-        self._replies: dict[tuple[str, str], deque[float]] = {model: deque(maxlen=MODEL_WINDOW) for model in models}
-        self._first_words: dict[tuple[str, str], deque[float]] = {model: deque(maxlen=MODEL_WINDOW) for model in models}
+        self._replies: dict[tuple[str, str], deque[tuple[float, float]]] = {
+            model: deque(maxlen=MODEL_WINDOW) for model in models
+        }
         self.version = 0
 
     def succeeded(self, provider: str, model: str, first_word_ms: float, reply_ms: float) -> None:
         """Notes a call that brought a whole reply."""
         self._note(provider, _Call(True, first_word_ms))
-        key = (provider, model)
-        if key in self._replies:
-            self._replies[key].append(reply_ms)
-            self._first_words[key].append(first_word_ms)
+        replies = self._replies.get((provider, model))
+        if replies is not None:
+            replies.append((first_word_ms, reply_ms))
 
     def failed(self, provider: str, first_word_ms: float | None = None) -> None:
         """Notes a call that the provider failed; faults of the request itself do not belong here."""
@@ -68,15 +68,15 @@ class HealthBoard:
         rate = sum(not call.ok for call in calls) / len(calls)
         times = [call.first_word_ms for call in calls if call.first_word_ms is not None]
         status = "unhealthy" if rate >= UNHEALTHY_RATE else "degraded" if rate >= DEGRADED_RATE else "healthy"
-        return Health(status, sum(times) / len(times) if times else None, rate, self._last[provider])
+        return Health(status, _mean(times), rate, self._last[provider])
 
     def reply_ms(self, provider: str, model: str) -> float | None:
         """Returns a model's mean time to a whole reply; None before its first."""
-        return _mean(self._replies.get((provider, model)))
+        return _mean([reply for _, reply in self._replies.get((provider, model), ())])
 
     def first_word_ms(self, provider: str, model: str) -> float | None:
         """Returns a model's mean time to the first word; None before its first."""
-        return _mean(self._first_words.get((provider, model)))
+        return _mean([first for first, _ in self._replies.get((provider, model), ())])
 
     def _note(self, provider: str, call: _Call) -> None:
         self._calls.setdefault(provider, deque(maxlen=WINDOW)).append(call)
@@ -95,5 +95,5 @@ def overall(statuses: Iterable[str]) -> str:
     return "degraded" if "degraded" in have else "unhealthy"
 
 
-def _mean(values: deque[float] | None) -> float | None:
+def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None

@@ -4,23 +4,37 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from gaia.chat.v1 import (
+    chat_service_pb2,
+    chat_service_pb2_grpc,
+    completion_service_pb2,
+    completion_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
     provider_service_pb2,
     provider_service_pb2_grpc,
 )
 
+from services.chat.chatting import Chat
+from services.chat.completing import Completions
+from services.chat.handlers_chat import ChatHandlers
+from services.chat.handlers_completion import CompletionHandlers
 from services.chat.handlers_models import ModelHandlers
 from services.chat.handlers_providers import ProviderHandlers
 from services.chat.health import HealthBoard
 from services.chat.offer import Offer, build_offer, utc_now
+from services.chat.recording import Recorder
+from services.chat.responding import Responder
+from services.chat.selection import Selector
 from services.chat.settings import ChatSettings
+from services.chat.store_postgres import PostgresStore
 from shared.db.pool import Database
 from shared.rpc.channel import connect
 from shared.rpc.mesh import following, mesh_identity
 from shared.rpc.server import RpcServer
 
 SERVICES = (
+    chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"],
+    completion_service_pb2.DESCRIPTOR.services_by_name["CompletionService"],
     provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"],
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
 )
@@ -33,12 +47,24 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
     catalogue = offer.catalogue
     board = HealthBoard(((model.provider, model.id) for model in catalogue.models), utc_now)
     database = Database(settings.database_url.get_secret_value(), size=settings.database_pool_size)
+    store = PostgresStore(database)
+    recorder = Recorder(store)
+    responder = Responder(offer.providers, board)
+    chat = Chat(Selector(catalogue, board), responder, store, recorder)
+    completions = Completions(catalogue, responder, store, recorder)
+    longest = settings.provider_total_seconds
     async with connect(settings.auth_target) as auth, _closing(offer):
         identity = mesh_identity(settings.env, auth)
         server = RpcServer(
             listen=settings.listen,
             services=SERVICES,
             register=(
+                lambda server: chat_service_pb2_grpc.add_ChatServiceServicer_to_server(
+                    ChatHandlers(chat, utc_now, longest), server
+                ),
+                lambda server: completion_service_pb2_grpc.add_CompletionServiceServicer_to_server(
+                    CompletionHandlers(completions, longest), server
+                ),
                 lambda server: provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(
                     ProviderHandlers(catalogue, board, utc_now), server
                 ),
@@ -57,6 +83,7 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
                     yield server
                 finally:
                     await server.stop(settings.drain_seconds)
+                    await recorder.drain()
         finally:
             await database.close()
 

@@ -207,18 +207,16 @@ class StreamChatResponse(_message.Message):
     RESPONSE_LENGTH_FIELD_NUMBER: _builtins.int
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
-    ERROR_FIELD_NUMBER: _builtins.int
-    FALLBACK_AVAILABLE_FIELD_NUMBER: _builtins.int
     type: _builtins.str
-    """`start`, `ready`, `model_selection`, `content`, `fallback_attempt`, `metadata`, `complete` or `error`."""
+    """`start`, `ready`, `model_selection`, `content`, `fallback_attempt`, `metadata` or `complete`."""
     model: _builtins.str
     """model_selection, content: id of the model."""
     provider: _builtins.str
-    """model_selection, content, error: id of the provider."""
+    """model_selection, content: id of the provider."""
     reasoning: _builtins.str
     """model_selection: why this model was chosen."""
     content: _builtins.str
-    """content: a piece of the reply."""
+    """content: a piece of the reply, in whole words."""
     response_time_ms: _builtins.int
     """metadata: time from request to the reply's end, in milliseconds."""
     fallback_used: _builtins.bool
@@ -231,10 +229,6 @@ class StreamChatResponse(_message.Message):
     """complete: the conversation that holds the message and the reply."""
     message: _builtins.str
     """fallback_attempt: what failed and what is tried now."""
-    error: _builtins.str
-    """error: what went wrong."""
-    fallback_available: _builtins.bool
-    """error: whether another provider could be tried."""
     @_builtins.property
     def timestamp(self) -> _timestamp_pb2.Timestamp:
         """start, ready, complete: when the event was made."""
@@ -259,21 +253,15 @@ class StreamChatResponse(_message.Message):
         response_length: _builtins.int | None = ...,
         conversation_id: _builtins.str | None = ...,
         message: _builtins.str | None = ...,
-        error: _builtins.str | None = ...,
-        fallback_available: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_conversation_id", b"_conversation_id", "_error", b"_error", "_fallback_available", b"_fallback_available", "_fallback_used", b"_fallback_used", "_message", b"_message", "_model", b"_model", "_provider", b"_provider", "_reasoning", b"_reasoning", "_response_length", b"_response_length", "_response_time_ms", b"_response_time_ms", "_total_tokens", b"_total_tokens", "content", b"content", "conversation_id", b"conversation_id", "error", b"error", "fallback_available", b"fallback_available", "fallback_used", b"fallback_used", "message", b"message", "model", b"model", "provider", b"provider", "reasoning", b"reasoning", "response_length", b"response_length", "response_time_ms", b"response_time_ms", "timestamp", b"timestamp", "total_tokens", b"total_tokens", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_conversation_id", b"_conversation_id", "_fallback_used", b"_fallback_used", "_message", b"_message", "_model", b"_model", "_provider", b"_provider", "_reasoning", b"_reasoning", "_response_length", b"_response_length", "_response_time_ms", b"_response_time_ms", "_total_tokens", b"_total_tokens", "content", b"content", "conversation_id", b"conversation_id", "fallback_used", b"fallback_used", "message", b"message", "model", b"model", "provider", b"provider", "reasoning", b"reasoning", "response_length", b"response_length", "response_time_ms", b"response_time_ms", "timestamp", b"timestamp", "total_tokens", b"total_tokens", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_conversation_id", b"_conversation_id", "_error", b"_error", "_fallback_available", b"_fallback_available", "_fallback_used", b"_fallback_used", "_message", b"_message", "_model", b"_model", "_provider", b"_provider", "_reasoning", b"_reasoning", "_response_length", b"_response_length", "_response_time_ms", b"_response_time_ms", "_total_tokens", b"_total_tokens", "content", b"content", "conversation_id", b"conversation_id", "error", b"error", "fallback_available", b"fallback_available", "fallback_used", b"fallback_used", "message", b"message", "model", b"model", "provider", b"provider", "reasoning", b"reasoning", "response_length", b"response_length", "response_time_ms", b"response_time_ms", "timestamp", b"timestamp", "total_tokens", b"total_tokens", "type", b"type", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_conversation_id", b"_conversation_id", "_fallback_used", b"_fallback_used", "_message", b"_message", "_model", b"_model", "_provider", b"_provider", "_reasoning", b"_reasoning", "_response_length", b"_response_length", "_response_time_ms", b"_response_time_ms", "_total_tokens", b"_total_tokens", "content", b"content", "conversation_id", b"conversation_id", "fallback_used", b"fallback_used", "message", b"message", "model", b"model", "provider", b"provider", "reasoning", b"reasoning", "response_length", b"response_length", "response_time_ms", b"response_time_ms", "timestamp", b"timestamp", "total_tokens", b"total_tokens", "type", b"type", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__content: _TypeAlias = _typing.Literal["content"]  # noqa: Y015
     _WhichOneofArgType__content: _TypeAlias = _typing.Literal["_content", b"_content"]  # noqa: Y015
     _WhichOneofReturnType__conversation_id: _TypeAlias = _typing.Literal["conversation_id"]  # noqa: Y015
     _WhichOneofArgType__conversation_id: _TypeAlias = _typing.Literal["_conversation_id", b"_conversation_id"]  # noqa: Y015
-    _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
-    _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
-    _WhichOneofReturnType__fallback_available: _TypeAlias = _typing.Literal["fallback_available"]  # noqa: Y015
-    _WhichOneofArgType__fallback_available: _TypeAlias = _typing.Literal["_fallback_available", b"_fallback_available"]  # noqa: Y015
     _WhichOneofReturnType__fallback_used: _TypeAlias = _typing.Literal["fallback_used"]  # noqa: Y015
     _WhichOneofArgType__fallback_used: _TypeAlias = _typing.Literal["_fallback_used", b"_fallback_used"]  # noqa: Y015
     _WhichOneofReturnType__message: _TypeAlias = _typing.Literal["message"]  # noqa: Y015
@@ -294,10 +282,6 @@ class StreamChatResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__content) -> _WhichOneofReturnType__content | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__conversation_id) -> _WhichOneofReturnType__conversation_id | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__fallback_available) -> _WhichOneofReturnType__fallback_available | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fallback_used) -> _WhichOneofReturnType__fallback_used | None: ...
     @_typing.overload

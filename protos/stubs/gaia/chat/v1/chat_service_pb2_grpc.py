@@ -79,7 +79,8 @@ class ChatServiceServicer:
 
     def StreamChat(self, request, context):
         """Answers a message with the events of the native stream, in this order: `start`, `ready`, `model_selection`,
-        `content`…, `metadata`, `complete`. A failure ends it with an `error` event and no `complete`.
+        `content`…, `metadata`, `complete`. A failure ends the call with its status and without `complete`; over REST that
+        is an `error` event. The status' ErrorInfo names the provider.
 
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         buf:lint:ignore RPC_REQUEST_STANDARD_NAME

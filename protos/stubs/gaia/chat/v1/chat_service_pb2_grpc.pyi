@@ -42,7 +42,8 @@ class ChatServiceStub:
     """
     StreamChat: _grpc.UnaryStreamMultiCallable[_chat_service_pb2.ChatRequest, _chat_service_pb2.StreamChatResponse]
     """Answers a message with the events of the native stream, in this order: `start`, `ready`, `model_selection`,
-    `content`…, `metadata`, `complete`. A failure ends it with an `error` event and no `complete`.
+    `content`…, `metadata`, `complete`. A failure ends the call with its status and without `complete`; over REST that
+    is an `error` event. The status' ErrorInfo names the provider.
 
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     buf:lint:ignore RPC_REQUEST_STANDARD_NAME
@@ -72,7 +73,8 @@ class ChatServiceAsyncStub(ChatServiceStub):
     """
     StreamChat: _aio.UnaryStreamMultiCallable[_chat_service_pb2.ChatRequest, _chat_service_pb2.StreamChatResponse]  # type: ignore[assignment]
     """Answers a message with the events of the native stream, in this order: `start`, `ready`, `model_selection`,
-    `content`…, `metadata`, `complete`. A failure ends it with an `error` event and no `complete`.
+    `content`…, `metadata`, `complete`. A failure ends the call with its status and without `complete`; over REST that
+    is an `error` event. The status' ErrorInfo names the provider.
 
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     buf:lint:ignore RPC_REQUEST_STANDARD_NAME
@@ -111,7 +113,8 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_chat_service_pb2.StreamChatResponse], _abc.AsyncIterator[_chat_service_pb2.StreamChatResponse]]:
         """Answers a message with the events of the native stream, in this order: `start`, `ready`, `model_selection`,
-        `content`…, `metadata`, `complete`. A failure ends it with an `error` event and no `complete`.
+        `content`…, `metadata`, `complete`. A failure ends the call with its status and without `complete`; over REST that
+        is an `error` event. The status' ErrorInfo names the provider.
 
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         buf:lint:ignore RPC_REQUEST_STANDARD_NAME

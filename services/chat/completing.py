@@ -1,0 +1,115 @@
+"""Stateless completions for the SDKs: the client brings the whole conversation each time."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from services.chat.catalogue import Catalogue
+from services.chat.dialects.openai_chat import CompletionRequest
+from services.chat.dialects.openai_chat_reply import DONE, ChunkWriter, completion
+from services.chat.dialects.openai_content import new_input
+from services.chat.providers.base import OPENAI_FAMILY
+from services.chat.recording import Recorder
+from services.chat.records import stored_reply
+from services.chat.responding import Fallback, Responder
+from services.chat.selection import Selection
+from services.chat.store import Store
+from services.chat.turn import Reply, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCompletion:
+    """A request whose model is known and whose turn is translated. `left_out` names preferences not heeded."""
+
+    request: CompletionRequest
+    selection: Selection
+    turn: Turn
+    is_same_family: bool
+    left_out: Sequence[str]
+    user_id: uuid.UUID
+    request_id: str
+    deadline: float
+
+
+class Completions:
+    """Answers completions. No other model answers than the one that was asked for."""
+
+    def __init__(self, catalogue: Catalogue, responder: Responder, store: Store, recorder: Recorder) -> None:
+        self._catalogue = catalogue
+        self._responder = responder
+        self._store = store
+        self._recorder = recorder
+
+    async def prepare(
+        self, request: CompletionRequest, user_id: str, request_id: str, seconds: float
+    ) -> PreparedCompletion:
+        """Finds the model and translates the request for it.
+
+        Raises NotFound for the model, InvalidArgument for what its provider has no counterpart of, Unavailable when the
+        store is away.
+        """
+        deadline = asyncio.get_running_loop().time() + seconds
+        model = self._catalogue.model(request.model)
+        is_same_family = self._responder.family(model) == OPENAI_FAMILY
+        left_out: tuple[str, ...] = ()
+        if is_same_family:
+            turn = request.same_family()
+        else:
+            turn, foreign = request.other_family()
+            turn, unheeded = self._responder.fit(turn, model)
+            left_out = (*foreign, *unheeded)
+        await self._recorder.check()
+        selection = Selection(model, f"{request.model} was asked for")
+        owner = uuid.UUID(user_id)
+        return PreparedCompletion(request, selection, turn, is_same_family, left_out, owner, request_id, deadline)
+
+    async def answer(self, prepared: PreparedCompletion) -> bytes:
+        """Returns the response's body, once the reply is stored."""
+        answer = await self._responder.complete(prepared.turn, prepared.selection, prepared.deadline)
+        await self._store_reply(prepared, answer.reply)
+        if prepared.is_same_family:
+            return answer.reply.openai_body
+        return completion(answer.reply, completion_id=_new_id(), created=int(time.time()), model=answer.model.id)
+
+    async def stream(self, prepared: PreparedCompletion) -> AsyncGenerator[bytes]:
+        """Yields whole server-sent events; the end marker comes when the reply is stored.
+
+        When the provider or the caller breaks off, what arrived is stored as incomplete.
+        """
+        request = prepared.request
+        writer = ChunkWriter(completion_id=_new_id(), created=int(time.time()), include_usage=request.include_usage)
+        answer = self._responder.stream(prepared.turn, prepared.selection, prepared.deadline)
+        is_whole = False
+        try:
+            async with aclosing(answer.events()) as events:
+                async for event in events:
+                    if isinstance(event, Fallback):
+                        continue
+                    same = prepared.is_same_family
+                    records = event.openai_records if same else writer.write(event, answer.model.id)
+                    if records:
+                        yield records
+            is_whole = True
+        finally:
+            if not is_whole and answer.reply.has_content:
+                broken = answer.reply.build()
+                await self._recorder.rescue(lambda: self._write(prepared, broken, is_complete=False))
+        reply = answer.reply.build()
+        await self._store_reply(prepared, reply)
+        yield (b"" if prepared.is_same_family else writer.end(reply.usage)) + DONE
+
+    async def _store_reply(self, prepared: PreparedCompletion, reply: Reply) -> None:
+        await self._recorder.keep(self._write(prepared, reply, is_complete=True))
+
+    async def _write(self, prepared: PreparedCompletion, reply: Reply, *, is_complete: bool) -> uuid.UUID:
+        model, keep = prepared.selection.model, prepared.request.keeps_content
+        messages = new_input(prepared.request.body["messages"], keep_content=keep)
+        messages.append(stored_reply(reply, model.provider, model.id, is_complete=is_complete, keep_content=keep))
+        return await self._store.add_completion(prepared.user_id, prepared.request_id, messages)
+
+
+def _new_id() -> str:
+    return f"chatcmpl-{uuid.uuid4().hex}"

@@ -1,0 +1,120 @@
+"""Replies in the shapes of OpenAI's chat completions: the whole one, its chunks, and an error inside of a stream."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from services.chat.turn import Delta, Reply, ToolCall, Usage
+from shared.errors import (
+    DeadlineExceeded,
+    GaiaError,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
+
+DONE = b"data: [DONE]\n\n"
+
+_ERROR_TYPES: Sequence[tuple[type[GaiaError], str]] = (
+    (InvalidArgument, "invalid_request_error"),
+    (NotFound, "not_found_error"),
+    (ResourceExhausted, "rate_limit_error"),
+    (Unavailable, "service_unavailable_error"),
+    (DeadlineExceeded, "timeout_error"),
+    (GaiaError, "api_error"),
+)
+
+
+def completion(reply: Reply, *, completion_id: str, created: int, model: str) -> bytes:
+    """Encodes a whole reply. `created` is in seconds since 1970."""
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text or None, "refusal": None}
+    if reply.tool_calls:
+        message["tool_calls"] = [_call(call) for call in reply.tool_calls]
+    elif not reply.text:
+        message["content"] = ""
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reply.finish_reason.value}
+    body: dict[str, Any] = {
+        "id": completion_id,
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "choices": [choice],
+    }
+    if reply.usage is not None:
+        body["usage"] = _usage(reply.usage)
+    return orjson.dumps(body)
+
+
+class ChunkWriter:
+    """Encodes deltas as chunks, each a server-sent event."""
+
+    def __init__(self, *, completion_id: str, created: int, include_usage: bool) -> None:
+        self._head = {"id": completion_id, "object": "chat.completion.chunk", "created": created}
+        self._include_usage = include_usage
+        self._began = False
+        self._model = ""
+
+    def write(self, delta: Delta, model: str) -> bytes:
+        """Returns the events of a delta, which may be none."""
+        self._model = model
+        added: dict[str, Any] = {}
+        if delta.text:
+            added["content"] = delta.text
+        if delta.tool_calls:
+            added["tool_calls"] = [
+                {
+                    "index": call.index,
+                    **({"id": call.id, "type": "function"} if call.id else {}),
+                    "function": {**({"name": call.name} if call.name else {}), "arguments": call.arguments},
+                }
+                for call in delta.tool_calls
+            ]
+        records = b""
+        if added and not self._began:
+            self._began = True
+            added = {"role": "assistant", "content": None, **added}
+        if added:
+            records = self._record([_choice(added, None)])
+        if delta.finish_reason is not None:
+            role = {} if self._began else {"role": "assistant", "content": ""}
+            self._began = True
+            records += self._record([_choice(role, delta.finish_reason.value)])
+        return records
+
+    def end(self, usage: Usage | None) -> bytes:
+        """Returns the last event before the end marker: the usage, where the client asked for it."""
+        if not self._include_usage or usage is None:
+            return b""
+        return self._record([], usage=_usage(usage))
+
+    def _record(self, choices: Sequence[dict[str, Any]], **more: Any) -> bytes:
+        return b"data: " + orjson.dumps({**self._head, "model": self._model, "choices": choices, **more}) + b"\n\n"
+
+
+def error_record(error: GaiaError) -> bytes:
+    """Encodes an error in the middle of a stream as an event."""
+    kind = next(name for cls, name in _ERROR_TYPES if isinstance(error, cls))
+    param = error.violations[0].field if error.violations else None
+    code = (error.reason or error.code).lower()
+    body = {"error": {"message": str(error), "type": kind, "param": param, "code": code}}
+    return b"data: " + orjson.dumps(body) + b"\n\n"
+
+
+def _choice(delta: dict[str, Any], finish_reason: str | None) -> dict[str, Any]:
+    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }

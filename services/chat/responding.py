@@ -1,0 +1,141 @@
+"""Asking providers: time limits, fallback before the first word, and what every call tells about health."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from services.chat.catalogue import ModelSpec
+from services.chat.fitting import fit
+from services.chat.health import HealthBoard
+from services.chat.providers import errors
+from services.chat.providers.base import Provider
+from services.chat.selection import Selection
+from services.chat.turn import Delta, Reply, ReplyBuilder, Turn
+from shared.errors import BadUpstream, DeadlineExceeded, GaiaError, ResourceExhausted, Unavailable
+
+FAULTS = (Unavailable, BadUpstream, DeadlineExceeded, ResourceExhausted)
+"""Errors that are the provider's and not the request's: they count against it, and another one may do better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole reply, and who gave it."""
+
+    reply: Reply
+    model: ModelSpec
+    fallback_used: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """A provider failed before its first word; `model` is tried now."""
+
+    message: str
+    model: ModelSpec
+
+
+class Responder:
+    """Asks the providers. `deadline` is a time of the running event loop's clock."""
+
+    def __init__(self, providers: Mapping[str, Provider], board: HealthBoard) -> None:
+        self.providers = providers
+        self.board = board
+
+    def fit(self, turn: Turn, model: ModelSpec) -> tuple[Turn, tuple[str, ...]]:
+        """Returns the turn as the model's provider can take it, and what was left out."""
+        provider = self.providers[model.provider]
+        return fit(turn, provider.id, provider.takes)
+
+    def family(self, model: ModelSpec) -> str:
+        """Returns the dialect of a model's provider."""
+        return self.providers[model.provider].family
+
+    async def complete(self, turn: Turn, selection: Selection, deadline: float) -> Answer:
+        """Returns a whole reply. Raises the last provider's error."""
+        candidates = [selection.model, *selection.fallbacks]
+        for number, model in enumerate(candidates):
+            began = asyncio.get_running_loop().time()
+            try:
+                fitted, _ = self.fit(turn, model)
+                async with asyncio.timeout_at(deadline):
+                    reply = await self.providers[model.provider].complete(fitted, model)
+            except (*FAULTS, TimeoutError) as failure:
+                error = self.failed(model, failure)
+                if number + 1 == len(candidates) or isinstance(failure, TimeoutError):
+                    raise error from failure
+                continue
+            elapsed = _milliseconds_since(began)
+            self.board.succeeded(model.provider, model.id, elapsed, elapsed)
+            return Answer(reply, model, fallback_used=number > 0)
+        raise AssertionError("there is at least one candidate")
+
+    def stream(self, turn: Turn, selection: Selection, deadline: float) -> "StreamedAnswer":
+        """Begins a stream; nothing is asked before its events are."""
+        return StreamedAnswer(self, turn, selection, deadline)
+
+    def failed(self, model: ModelSpec, failure: GaiaError | TimeoutError, first_word: float | None = None) -> GaiaError:
+        """Counts a failure against a provider and returns the error to raise."""
+        self.board.failed(model.provider, first_word)
+        return errors.timed_out(model.provider) if isinstance(failure, TimeoutError) else failure
+
+
+class StreamedAnswer:
+    """A reply as it arrives. `reply` holds what arrived so far, `model` says who is answering."""
+
+    def __init__(self, responder: Responder, turn: Turn, selection: Selection, deadline: float) -> None:
+        self.model = selection.model
+        self.fallback_used = False
+        self.reply = ReplyBuilder()
+        self._responder = responder
+        self._turn = turn
+        self._candidates = [selection.model, *selection.fallbacks]
+        self._deadline = deadline
+
+    async def events(self) -> AsyncGenerator[Delta | Fallback]:
+        """Yields the deltas, and before the first one a Fallback for each provider that failed.
+
+        Raises the provider's error when no candidate is left, or when a reply that began breaks off.
+        """
+        for number, model in enumerate(self._candidates):
+            self.model, self.fallback_used, self.reply = model, number > 0, ReplyBuilder()
+            try:
+                async with aclosing(self._of(model)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+                return
+            except FAULTS as failure:
+                last = number + 1 == len(self._candidates) or self._late()
+                if last or self.reply.has_content:
+                    raise
+                following = self._candidates[number + 1]
+                yield Fallback(f"{failure}; trying {following.id} of {following.provider}", following)
+
+    async def _of(self, model: ModelSpec) -> AsyncGenerator[Delta]:
+        board = self._responder.board
+        provider = self._responder.providers[model.provider]
+        fitted, _ = self._responder.fit(self._turn, model)
+        began = asyncio.get_running_loop().time()
+        first_word: float | None = None
+        async with aclosing(provider.stream(fitted, model)) as deltas:
+            while True:
+                try:
+                    async with asyncio.timeout_at(self._deadline):
+                        delta = await anext(deltas, None)
+                except (*FAULTS, TimeoutError) as failure:
+                    raise self._responder.failed(model, failure, first_word) from failure
+                if delta is None:
+                    break
+                if first_word is None and (delta.text or delta.tool_calls):
+                    first_word = _milliseconds_since(began)
+                self.reply.add(delta)
+                yield delta
+        elapsed = _milliseconds_since(began)
+        board.succeeded(model.provider, model.id, elapsed if first_word is None else first_word, elapsed)
+
+    def _late(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._deadline
+
+
+def _milliseconds_since(began: float) -> float:
+    return (asyncio.get_running_loop().time() - began) * 1000
