@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import grpc
 from gaia.asset.v1 import asset_service_pb2
-from gaia.auth.v1 import api_key_service_pb2, auth_service_pb2, user_service_pb2
+from gaia.auth.v1 import api_key_service_pb2, audit_service_pb2, auth_service_pb2, user_service_pb2
 from gaia.chat.v1 import chat_service_pb2, completion_service_pb2, model_service_pb2, provider_service_pb2
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from starlette.applications import Starlette
@@ -23,10 +23,15 @@ from edge.transcoding.app import Transcoder
 from edge.transcoding.options import HeaderRules
 from edge.transcoding.profile import STRICT
 from shared.rpc.channel import connect
-from shared.rpc.mesh import following, mesh_identity
+from shared.rpc.mesh import following, mesh_identity, reporting
 
 CONTRACTS: Mapping[str, tuple[FileDescriptor, ...]] = {
-    "auth": (auth_service_pb2.DESCRIPTOR, user_service_pb2.DESCRIPTOR, api_key_service_pb2.DESCRIPTOR),
+    "auth": (
+        auth_service_pb2.DESCRIPTOR,
+        user_service_pb2.DESCRIPTOR,
+        api_key_service_pb2.DESCRIPTOR,
+        audit_service_pb2.DESCRIPTOR,
+    ),
     "chat": (
         chat_service_pb2.DESCRIPTOR,
         completion_service_pb2.DESCRIPTOR,
@@ -60,6 +65,7 @@ async def serving(settings: EdgeSettings) -> AsyncIterator[Starlette]:
         channels = {name: await stack.enter_async_context(connect(target)) for name, target in targets.items()}
         identity = mesh_identity(settings.env, channels["auth"], capacity=settings.key_cache_size)
         await stack.enter_async_context(following(identity.feed, channels["auth"]))
+        await stack.enter_async_context(reporting(identity.refusals, channels["auth"]))
         # Compiled before the first request, so that faulty contracts stop the start.
         transcoder = build_transcoder(
             channels, Authorizer(services(), identity.authenticator, settings.trusted_proxies)

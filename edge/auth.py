@@ -17,15 +17,19 @@ from edge.throttle import FailureThrottle
 from edge.transcoding.errors import RpcFailure, failure
 from edge.transcoding.headers import MetadataPair
 from edge.transcoding.routes import Route
+from shared import telemetry
 from shared.errors import GaiaError, PermissionDenied, ResourceExhausted, Unauthenticated
 from shared.identity.authenticator import Authenticator, Identity
 from shared.rpc.auth import check_scope
+from shared.rpc.metadata import CLIENT_ADDRESS
 from shared.rpc.rules import Access, access_table
 
 MAX_KEY_BYTES = 256
 CHALLENGE = ((b"www-authenticate", b'Bearer realm="gaia"'),)
 MISSING_KEY = "no API key; send one as X-API-Key or as Authorization: Bearer"
 TWO_KEYS = "two different API keys in one request; send one"
+AUDITED = "gaia.auth."
+"""The services that keep an audit trail."""
 NO_METADATA: tuple[MetadataPair, ...] = ()
 
 Metadata = Sequence[MetadataPair]
@@ -44,6 +48,7 @@ class Authorizer:
         services = list(services)
         self._authenticator = authenticator
         self._access = {path.removeprefix("/").replace("/", "."): rule for path, rule in access_table(services).items()}
+        self._address_wanted = frozenset(name for name in self._access if name.startswith(AUDITED))
         self._limits = {
             method.full_name: RateLimitItemPerMinute(limit)
             for service in services
@@ -60,15 +65,24 @@ class Authorizer:
         access = self._access[name]
         if access.public:
             limit = self._limits.get(name)
-            return NO_METADATA if limit is None else self._count(limit, name, scope)
+            return self._told(name, NO_METADATA, scope) if limit is None else self._count(limit, name, scope)
         key = key_of(scope)
         identity = self._authenticator.cached(key)
         if identity is None:
-            return self._authenticate(key, access, scope)
-        return _admit(identity, access)
+            return self._authenticate(name, key, access, scope)
+        return self._told(name, _admit(identity, access), scope)
 
-    async def _authenticate(self, key: str, access: Access, scope: Scope) -> Metadata:
+    def _told(self, name: str, metadata: Metadata, scope: Scope) -> Metadata:
+        """The metadata, with the client's address for those whose audit trail keeps it."""
+        if name not in self._address_wanted:
+            return metadata
+        return (*metadata, (CLIENT_ADDRESS, address_of(scope, self._trusted_proxies)))
+
+    async def _authenticate(self, name: str, key: str, access: Access, scope: Scope) -> Metadata:
         address = address_of(scope, self._trusted_proxies)
+        # Into the question to auth, and from there into its audit trail.
+        telemetry.client_address.set(address)
+        telemetry.request_id.set(scope["state"].get("request_id", ""))
         try:
             if self._throttle.is_slow(address) and not self._authenticator.knows(key):
                 async with self._throttle.lane():
@@ -82,7 +96,7 @@ class Authorizer:
             wait = b"%d" % math.ceil(error.retry_after or 1)
             code = code_pb2.RESOURCE_EXHAUSTED if isinstance(error, ResourceExhausted) else code_pb2.UNAVAILABLE
             raise failure(code, str(error), headers=((b"retry-after", wait),)) from error
-        return _admit(identity, access)
+        return self._told(name, _admit(identity, access), scope)
 
     async def _count(self, limit: RateLimitItemPerMinute, name: str, scope: Scope) -> Metadata:
         address = address_of(scope, self._trusted_proxies)
@@ -99,7 +113,7 @@ class Authorizer:
             headers.append((b"retry-after", b"%d" % wait))
             raise failure(code_pb2.RESOURCE_EXHAUSTED, message, headers=headers)
         scope["state"].setdefault("response_headers", []).extend(headers)
-        return NO_METADATA
+        return self._told(name, NO_METADATA, scope)
 
 
 def key_of(scope: Scope) -> str:

@@ -11,6 +11,8 @@ import structlog
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 """Id of the request that is being served; empty outside of one."""
+client_address: contextvars.ContextVar[str] = contextvars.ContextVar("client_address", default="")
+"""Address of the client that is being served, where the process that serves it knows; for the audit trail only."""
 
 
 def _add_request_id(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

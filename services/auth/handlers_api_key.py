@@ -8,6 +8,8 @@ from gaia.auth.v1 import api_key_service_pb2 as pb
 from gaia.auth.v1 import api_key_service_pb2_grpc
 
 from services.auth import keys
+from services.auth.acting import act_of
+from services.auth.audit import MAX_ID, AuditTrail
 from services.auth.encoding import decode_end, decode_permissions, encode_key
 from services.auth.keys import KeyRequest
 from services.auth.store import Store
@@ -15,20 +17,23 @@ from shared.db.paging import Place, page_size, parse_token
 from shared.identity.principal import current_principal
 
 Clock = Callable[[], dt.datetime]
-Context = Any  # grpc.aio.ServicerContext, which these handlers do not use
+Context = Any  # grpc.aio.ServicerContext, whose type arguments say nothing here
 
 
 class ApiKeyHandlers(api_key_service_pb2_grpc.ApiKeyServiceServicer):
     """Creates, lists, changes, rotates and revokes API keys."""
 
-    def __init__(self, store: Store, now: Clock) -> None:
+    def __init__(self, store: Store, trail: AuditTrail, now: Clock) -> None:
         self._store = store
+        self._trail = trail
         self._now = now
 
     async def CreateApiKey(self, request: pb.CreateApiKeyRequest, context: Context) -> pb.CreateApiKeyResponse:
         """Creates a key."""
         wanted = KeyRequest(request.user_id, request.name, decode_permissions(request), decode_end(request))
-        created, key = await keys.create_key(self._store, current_principal(), wanted, self._now())
+        act = act_of(context)
+        with self._trail.attempt(act.event("api_key.create", keys.API_KEY)):
+            created, key = await keys.create_key(self._store, act, wanted, self._now())
         encoded = encode_key(created)
         encoded.key = key
         return pb.CreateApiKeyResponse(api_key=encoded)
@@ -52,21 +57,26 @@ class ApiKeyHandlers(api_key_service_pb2_grpc.ApiKeyServiceServicer):
         """Changes the named fields of a key."""
         sent = request.api_key
         wanted = KeyRequest("", sent.name, decode_permissions(sent), decode_end(sent))
-        fields = request.update_mask.paths
-        key = await keys.update_key(
-            self._store, current_principal(), sent.id, fields, wanted, sent.is_active, self._now()
-        )
+        act, fields = act_of(context), request.update_mask.paths
+        with self._trail.attempt(
+            act.event("api_key.update", keys.API_KEY, sent.id[:MAX_ID], fields=sorted(fields)[:10])
+        ):
+            key = await keys.update_key(self._store, act, sent.id, fields, wanted, sent.is_active, self._now())
         return pb.UpdateApiKeyResponse(api_key=encode_key(key))
 
     async def RotateApiKey(self, request: pb.RotateApiKeyRequest, context: Context) -> pb.RotateApiKeyResponse:
         """Gives a key a new secret."""
         grace = request.grace_seconds if request.HasField("grace_seconds") else None
-        rotated, key = await keys.rotate_key(self._store, current_principal(), request.id, grace, self._now())
+        act = act_of(context)
+        with self._trail.attempt(act.event("api_key.rotate", keys.API_KEY, request.id[:MAX_ID])):
+            rotated, key = await keys.rotate_key(self._store, act, request.id, grace, self._now())
         encoded = encode_key(rotated)
         encoded.key = key
         return pb.RotateApiKeyResponse(api_key=encoded)
 
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Context) -> pb.RevokeApiKeyResponse:
         """Revokes a key."""
-        await keys.revoke_key(self._store, current_principal(), request.id, self._now())
+        act = act_of(context)
+        with self._trail.attempt(act.event("api_key.revoke", keys.API_KEY, request.id[:MAX_ID])):
+            await keys.revoke_key(self._store, act, request.id)
         return pb.RevokeApiKeyResponse()

@@ -7,16 +7,19 @@ from gaia.auth.v1 import auth_service_pb2 as pb
 from gaia.auth.v1 import auth_service_pb2_grpc
 
 from services.auth import users
+from services.auth.acting import MAX_ADDRESS, address_of
 from services.auth.credentials import CredentialCheck
 from services.auth.encoding import encode_identity, encode_user
 from services.auth.revocations import RevocationHub
 from services.auth.store import Store
+from shared import telemetry
 from shared.errors import Unauthenticated
 from shared.identity.principal import current_principal
+from shared.identity.refusals import RefusalCounter
 from shared.identity.token import SigningKeys, TokenVerifier
 from shared.identity.wire import encode_principal
 
-Context = Any  # grpc.aio.ServicerContext, which these handlers do not use
+Context = Any  # grpc.aio.ServicerContext, whose type arguments say nothing here
 
 
 class AuthHandlers(auth_service_pb2_grpc.AuthServiceServicer):
@@ -29,16 +32,22 @@ class AuthHandlers(auth_service_pb2_grpc.AuthServiceServicer):
         verifier: TokenVerifier,
         hub: RevocationHub,
         store: Store,
+        refusals: RefusalCounter,
     ) -> None:
         self._check = check
         self._signing_keys = signing_keys
         self._verifier = verifier
         self._hub = hub
         self._store = store
+        self._refusals = refusals
 
     async def Authenticate(self, request: pb.AuthenticateRequest, context: Context) -> pb.AuthenticateResponse:
         """Turns an API key into a principal and a signed identity token."""
-        return encode_identity(await self._check.authenticate(request.api_key))
+        try:
+            return encode_identity(await self._check.authenticate(request.api_key))
+        except Unauthenticated:
+            self._refuse(request.client_address, context)
+            raise
 
     async def CheckIdentity(self, request: pb.CheckIdentityRequest, context: Context) -> pb.CheckIdentityResponse:
         """Returns who an identity token stands for now."""
@@ -79,6 +88,7 @@ class AuthHandlers(auth_service_pb2_grpc.AuthServiceServicer):
             else:
                 response.error = "no credential; send api_key or token"
         except Unauthenticated as error:
+            self._refuse("", context)
             response.error = str(error)
         response.valid = not response.error
         return response
@@ -90,3 +100,7 @@ class AuthHandlers(auth_service_pb2_grpc.AuthServiceServicer):
         return pb.GetMeResponse(
             user=encode_user(user), api_key_id=principal.api_key_id, scopes=sorted(principal.scopes)
         )
+
+    def _refuse(self, client_address: str, context: Context) -> None:
+        address = client_address[:MAX_ADDRESS] or address_of(context)
+        self._refusals.record(address, telemetry.request_id.get())

@@ -6,22 +6,27 @@ from gaia.auth.v1 import user_service_pb2 as pb
 from gaia.auth.v1 import user_service_pb2_grpc
 
 from services.auth import users
+from services.auth.acting import act_of
+from services.auth.audit import MAX_ID, AuditTrail
 from services.auth.encoding import encode_user
 from services.auth.store import Store
 from shared.db.paging import Place, page_size, parse_token
 
-Context = Any  # grpc.aio.ServicerContext, which these handlers do not use
+Context = Any  # grpc.aio.ServicerContext, whose type arguments say nothing here
 
 
 class UserHandlers(user_service_pb2_grpc.UserServiceServicer):
     """Creates and keeps users."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, trail: AuditTrail) -> None:
         self._store = store
+        self._trail = trail
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Context) -> pb.CreateUserResponse:
         """Creates a user."""
-        user = await users.create_user(self._store, request.email, request.name)
+        act = act_of(context)
+        with self._trail.attempt(act.event("user.create", users.USER)):
+            user = await users.create_user(self._store, act, request.email, request.name)
         return pb.CreateUserResponse(user=encode_user(user))
 
     async def GetUser(self, request: pb.GetUserRequest, context: Context) -> pb.GetUserResponse:
@@ -39,11 +44,14 @@ class UserHandlers(user_service_pb2_grpc.UserServiceServicer):
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
         """Changes the named fields of a user."""
-        wanted = request.user
-        user = await users.update_user(self._store, wanted.id, request.update_mask.paths, wanted.name, wanted.is_active)
+        act, wanted, fields = act_of(context), request.user, request.update_mask.paths
+        with self._trail.attempt(act.event("user.update", users.USER, wanted.id[:MAX_ID], fields=sorted(fields)[:10])):
+            user = await users.update_user(self._store, act, wanted.id, fields, wanted.name, wanted.is_active)
         return pb.UpdateUserResponse(user=encode_user(user))
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
         """Makes a user inactive."""
-        await users.deactivate_user(self._store, request.id)
+        act = act_of(context)
+        with self._trail.attempt(act.event("user.delete", users.USER, request.id[:MAX_ID])):
+            await users.deactivate_user(self._store, act, request.id)
         return pb.DeleteUserResponse()

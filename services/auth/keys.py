@@ -5,8 +5,16 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from services.auth.audit import Act
 from services.auth.models import ApiKey, KeyChanges, NewApiKey, Secret
-from services.auth.permissions import Permissions, check_gift, check_permissions, inherited, normalised
+from services.auth.permissions import (
+    Permissions,
+    check_gift,
+    check_permissions,
+    dump_permissions,
+    inherited,
+    normalised,
+)
 from services.auth.store import Store
 from services.auth.users import MAX_NAME, check_mask, parse_id
 from shared.db.paging import Place
@@ -15,6 +23,7 @@ from shared.identity import api_key
 from shared.identity.principal import ADMIN, Principal
 
 DEFAULT_SCOPES = ("chat:read", "chat:write", "assets:read", "assets:write", "usage:read")
+API_KEY = "api_key"
 _LIMITS = ("requests_per_minute", "tokens_per_minute", "monthly_budget_usd")
 _PERMISSIONS = ("scopes", "allowed_models", "limits", *(f"limits.{name}" for name in _LIMITS))
 UPDATABLE = ("name", "scopes", "is_active", "expires_at", *_PERMISSIONS[1:])
@@ -32,11 +41,12 @@ class KeyRequest:
     expires_at: dt.datetime | None
 
 
-async def create_key(store: Store, caller: Principal, request: KeyRequest, now: dt.datetime) -> tuple[ApiKey, str]:
+async def create_key(store: Store, act: Act, request: KeyRequest, now: dt.datetime) -> tuple[ApiKey, str]:
     """Stores a new key and returns it with its text, which is stored nowhere.
 
     Raises InvalidArgument, PermissionDenied for rights that the caller lacks, NotFound for a user that is not there.
     """
+    caller = act.caller
     wanted = inherited(caller, request.permissions)
     if not wanted.scopes:
         scopes = tuple(scope for scope in DEFAULT_SCOPES if caller.has_any(frozenset((scope,))))
@@ -54,7 +64,9 @@ async def create_key(store: Store, caller: Principal, request: KeyRequest, now: 
         expires_at=request.expires_at,
         created_by=uuid.UUID(caller.user_id),
     )
-    return await store.create_key(new), key
+    given = dump_permissions(new.permissions)
+    event = act.event("api_key.create", API_KEY, user_id=str(new.user_id), name=new.name, permissions=given)
+    return await store.create_key(new, event), key
 
 
 def secret_of(key: str) -> Secret:
@@ -77,7 +89,7 @@ async def list_keys(store: Store, caller: Principal, user_id: str, after: Place,
 
 async def update_key(
     store: Store,
-    caller: Principal,
+    act: Act,
     key_id: str,
     fields: Collection[str],
     wanted: KeyRequest,
@@ -98,6 +110,7 @@ async def update_key(
         violations += _check_end(wanted.expires_at, now)
     if violations:
         raise InvalidArgument.of(*violations)
+    caller = act.caller
     known = await get_key(store, caller, key_id)
     changed = normalised(_merged(known.permissions, wanted.permissions, fields))
     if changed != known.permissions:
@@ -105,6 +118,7 @@ async def update_key(
     if not {"name", "expires_at", *_PERMISSIONS}.isdisjoint(fields):
         # Nobody changes a key that can do more than they can, except to end it.
         check_gift(caller, known.permissions)
+    given = {} if changed == known.permissions else {"permissions": dump_permissions(changed)}
     updated = await store.update_key(
         known.id,
         KeyChanges(
@@ -114,6 +128,7 @@ async def update_key(
             expires_at=wanted.expires_at if "expires_at" in fields else None,
             clear_expires_at="expires_at" in fields and wanted.expires_at is None,
         ),
+        act.event("api_key.update", API_KEY, str(known.id), fields=sorted(fields), **given),
     )
     if updated is None:
         raise _missing(key_id)
@@ -121,7 +136,7 @@ async def update_key(
 
 
 async def rotate_key(
-    store: Store, caller: Principal, key_id: str, grace_seconds: int | None, now: dt.datetime
+    store: Store, act: Act, key_id: str, grace_seconds: int | None, now: dt.datetime
 ) -> tuple[ApiKey, str]:
     """Gives a key a new secret and returns it with its text; the old one works on for the time of grace.
 
@@ -131,21 +146,25 @@ async def rotate_key(
     grace = DEFAULT_GRACE_SECONDS if grace_seconds is None else grace_seconds
     if not 0 <= grace <= MAX_GRACE_SECONDS:
         raise InvalidArgument.field("grace_seconds", f"must be 0 to {MAX_GRACE_SECONDS} (30 days), not {grace}")
-    known = await get_key(store, caller, key_id)
-    check_gift(caller, known.permissions)
+    known = await get_key(store, act.caller, key_id)
+    check_gift(act.caller, known.permissions)
     if not known.is_active or (known.expires_at is not None and known.expires_at <= now):
         raise FailedPrecondition("this key does not work any more; create another", reason="KEY_ENDED")
-    key = api_key.generate(caller.environment)
-    rotated = await store.rotate_key(known.id, secret_of(key), now + dt.timedelta(seconds=grace) if grace else None)
+    key = api_key.generate(act.caller.environment)
+    end = now + dt.timedelta(seconds=grace) if grace else None
+    event = act.event("api_key.rotate", API_KEY, str(known.id), grace_seconds=grace)
+    rotated = await store.rotate_key(known.id, secret_of(key), end, event)
     if rotated is None:
         raise FailedPrecondition("this key does not work any more; create another", reason="KEY_ENDED")
     return rotated, key
 
 
-async def revoke_key(store: Store, caller: Principal, key_id: str, now: dt.datetime) -> None:
+async def revoke_key(store: Store, act: Act, key_id: str) -> None:
     """Revokes a key for good. Raises NotFound."""
-    nothing = KeyRequest("", "", Permissions(()), None)
-    await update_key(store, caller, key_id, ("is_active",), nothing, is_active=False, now=now)
+    known = await get_key(store, act.caller, key_id)
+    event = act.event("api_key.revoke", API_KEY, str(known.id))
+    if await store.update_key(known.id, KeyChanges(is_active=False), event) is None:
+        raise _missing(key_id)
 
 
 def _merged(known: Permissions, wanted: Permissions, fields: Collection[str]) -> Permissions:

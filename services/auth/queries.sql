@@ -112,3 +112,15 @@ SELECT sequence, api_key_id, user_id FROM revocations WHERE sequence > $1 ORDER 
 -- Deletes revocations that no identity can outlive. The newest one stays: it holds the number.
 DELETE FROM revocations
 WHERE created_at < now() - interval '1 day' AND sequence < (SELECT max(sequence) FROM revocations);
+
+-- name: add_audit_event
+-- Adds an entry to the audit trail.
+INSERT INTO audit_events (action, result, actor_user_id, actor_key_id, target_type, target_id, request_id, address, details)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: list_audit_events
+-- Returns a page of the audit trail, the newest first; conditions on columns are put in where the comment stands.
+SELECT id, created_at, action, result, actor_user_id, actor_key_id, target_type, target_id, request_id, address, details
+FROM audit_events
+WHERE (created_at, id) < ($1, $2)/* conditions */
+ORDER BY created_at DESC, id DESC LIMIT $3;

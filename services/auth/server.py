@@ -7,15 +7,19 @@ from collections.abc import AsyncIterator
 from gaia.auth.v1 import (
     api_key_service_pb2,
     api_key_service_pb2_grpc,
+    audit_service_pb2,
+    audit_service_pb2_grpc,
     auth_service_pb2,
     auth_service_pb2_grpc,
     user_service_pb2,
     user_service_pb2_grpc,
 )
 
+from services.auth.audit import AuditTrail
 from services.auth.credentials import CredentialCheck
 from services.auth.encoding import encode_identity
 from services.auth.handlers_api_key import ApiKeyHandlers
+from services.auth.handlers_audit import AuditHandlers
 from services.auth.handlers_auth import AuthHandlers
 from services.auth.handlers_user import UserHandlers
 from services.auth.revocations import RevocationHub
@@ -23,8 +27,11 @@ from services.auth.settings import AuthSettings
 from services.auth.signing import IdentitySigner
 from services.auth.store_postgres import PostgresStore
 from services.auth.usage import UseRecorder
+from shared import telemetry
 from shared.db.pool import Database
+from shared.errors import Unauthenticated
 from shared.identity.authenticator import Authenticator
+from shared.identity.refusals import RefusalCounter
 from shared.identity.revocations import RevocationFeed
 from shared.identity.token import CheckedIdentity, SigningKeys, TokenVerifier
 from shared.rpc.mesh import MeshIdentity, background
@@ -34,6 +41,7 @@ SERVICES = (
     auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"],
     user_service_pb2.DESCRIPTOR.services_by_name["UserService"],
     api_key_service_pb2.DESCRIPTOR.services_by_name["ApiKeyService"],
+    audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"],
 )
 
 
@@ -47,17 +55,22 @@ async def serving(settings: AuthSettings) -> AsyncIterator[RpcServer]:
     uses = UseRecorder(store)
     check = CredentialCheck(settings.env, store, signer, uses, _now)
     hub = RevocationHub(url)
-    identity = _own_identity(settings.env, check, signer.public_keys)
+    refusals = RefusalCounter()
+    trail = AuditTrail(store, refusals, interval=settings.audit_flush_seconds)
+    identity = _own_identity(settings.env, check, signer.public_keys, refusals)
     server = RpcServer(
         listen=settings.listen,
         services=SERVICES,
         register=(
             lambda server: auth_service_pb2_grpc.add_AuthServiceServicer_to_server(
-                AuthHandlers(check, signer.public_keys, identity.verifier, hub, store), server
+                AuthHandlers(check, signer.public_keys, identity.verifier, hub, store, refusals), server
             ),
-            lambda server: user_service_pb2_grpc.add_UserServiceServicer_to_server(UserHandlers(store), server),
+            lambda server: user_service_pb2_grpc.add_UserServiceServicer_to_server(UserHandlers(store, trail), server),
             lambda server: api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server(
-                ApiKeyHandlers(store, _now), server
+                ApiKeyHandlers(store, trail, _now), server
+            ),
+            lambda server: audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
+                AuditHandlers(store, refusals), server
             ),
         ),
         interceptors=identity.interceptors(SERVICES),
@@ -65,22 +78,34 @@ async def serving(settings: AuthSettings) -> AsyncIterator[RpcServer]:
     )
     await database.open()
     try:
-        async with background(hub.run()), background(_follow_own(hub, identity.feed)), background(uses.run()):
+        async with (
+            background(hub.run()),
+            background(_follow_own(hub, identity.feed)),
+            background(uses.run()),
+            background(trail.run()),
+        ):
             await server.start()
             try:
                 yield server
             finally:
                 await server.stop(settings.drain_seconds)
                 await uses.flush()
+                await trail.flush()
     finally:
         await database.close()
 
 
-def _own_identity(environment: str, check: CredentialCheck, public_keys: SigningKeys) -> MeshIdentity:
+def _own_identity(
+    environment: str, check: CredentialCheck, public_keys: SigningKeys, refusals: RefusalCounter
+) -> MeshIdentity:
     """Auth knows its callers by the same rules as every service, and asks itself."""
 
     async def exchange(key: str) -> auth_service_pb2.AuthenticateResponse:
-        return encode_identity(await check.authenticate(key))
+        try:
+            return encode_identity(await check.authenticate(key))
+        except Unauthenticated:
+            refusals.record(telemetry.client_address.get(), telemetry.request_id.get())
+            raise
 
     async def fetch_keys() -> SigningKeys:
         return public_keys
@@ -91,7 +116,7 @@ def _own_identity(environment: str, check: CredentialCheck, public_keys: Signing
 
     feed = RevocationFeed()
     verifier = TokenVerifier(environment, fetch_keys, check_token, feed)
-    return MeshIdentity(feed, verifier, Authenticator(exchange, feed))
+    return MeshIdentity(feed, verifier, Authenticator(exchange, feed, refusals=refusals), refusals)
 
 
 async def _follow_own(hub: RevocationHub, feed: RevocationFeed) -> None:

@@ -17,6 +17,8 @@ class AuthSettings(ServiceSettings):
     """Base64url Ed25519 seeds of 32 bytes, separated by commas; the first one signs."""
     signing_keys_file: Path | None = Field(default=None)
     """File of such seeds, one a line."""
+    audit_flush_seconds: float = Field(default=30.0, ge=0.1, le=600)
+    """How often what was refused is written to the audit trail; what was done is written with the act."""
 
     def load_signing_keys(self) -> list[Ed25519PrivateKey]:
         """Returns the signing keys. Raises SettingsError that names the variable."""

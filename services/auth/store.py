@@ -5,12 +5,16 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from services.auth.audit import AuditStore, NewAuditEvent
 from services.auth.models import ApiKey, Credential, KeyChanges, NewApiKey, Secret, User
 from shared.db.paging import Place
 
 
-class Store(Protocol):
-    """Users and keys. Every method raises Unavailable when the store does not answer."""
+class Store(AuditStore, Protocol):
+    """Users, keys and the audit trail. Every method raises Unavailable when the store does not answer.
+
+    What changes something takes the entry of the audit trail that says so, and writes both in one transaction.
+    """
 
     async def find_credential(self, digest: str) -> Credential | None:
         """Returns what is stored of the key with this SHA-256, be it of its secret or of the one before that."""
@@ -18,7 +22,7 @@ class Store(Protocol):
     async def find_credential_by_id(self, api_key_id: uuid.UUID) -> Credential | None:
         """Returns what is stored of the key with this id."""
 
-    async def create_user(self, email: str, name: str) -> User:
+    async def create_user(self, email: str, name: str, event: NewAuditEvent) -> User:
         """Stores a user. Raises AlreadyExists when the email address is taken."""
 
     async def get_user(self, user_id: uuid.UUID) -> User | None:
@@ -27,10 +31,12 @@ class Store(Protocol):
     async def list_users(self, after: Place, limit: int) -> Sequence[User]:
         """Returns users, the newest first."""
 
-    async def update_user(self, user_id: uuid.UUID, *, name: str | None, is_active: bool | None) -> User | None:
+    async def update_user(
+        self, user_id: uuid.UUID, event: NewAuditEvent, *, name: str | None, is_active: bool | None
+    ) -> User | None:
         """Changes what is not None. A user made inactive loses all keys in the same transaction."""
 
-    async def create_key(self, key: NewApiKey) -> ApiKey:
+    async def create_key(self, key: NewApiKey, event: NewAuditEvent) -> ApiKey:
         """Stores a key. Raises NotFound when its user is not there."""
 
     async def get_key(self, key_id: uuid.UUID) -> ApiKey | None:
@@ -39,11 +45,11 @@ class Store(Protocol):
     async def list_keys(self, user_id: uuid.UUID, after: Place, limit: int) -> Sequence[ApiKey]:
         """Returns a user's keys, the newest first."""
 
-    async def update_key(self, key_id: uuid.UUID, changes: KeyChanges) -> ApiKey | None:
+    async def update_key(self, key_id: uuid.UUID, changes: KeyChanges, event: NewAuditEvent) -> ApiKey | None:
         """Changes a key."""
 
     async def rotate_key(
-        self, key_id: uuid.UUID, secret: Secret, previous_expires_at: dt.datetime | None
+        self, key_id: uuid.UUID, secret: Secret, previous_expires_at: dt.datetime | None, event: NewAuditEvent
     ) -> ApiKey | None:
         """Gives a key another secret; the one of now works until the time given. None for a key that does not work."""
 

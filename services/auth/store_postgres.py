@@ -5,16 +5,30 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import asyncpg
 
+from services.auth.audit import AuditEvent, AuditFilter, NewAuditEvent
 from services.auth.models import ApiKey, Credential, KeyChanges, NewApiKey, Secret, User
 from services.auth.permissions import dump_permissions, parse_permissions
 from shared.db.paging import Place
-from shared.db.pool import Database, Row
+from shared.db.pool import Connection, Database, Row
 from shared.db.queries import load_queries
 from shared.errors import AlreadyExists, NotFound
 
+AnyConnection: TypeAlias = "Connection | asyncpg.Connection[Row]"
+"""A connection, whether a pool lent it or not."""
+_AUDIT_CONDITIONS = {
+    "actor_user_id": "actor_user_id =",
+    "actor_key_id": "actor_key_id =",
+    "action": "action =",
+    "target_id": "target_id =",
+    "result": "result =",
+    "address": "address =",
+    "start_time": "created_at >=",
+    "end_time": "created_at <",
+}
 SQL = load_queries(Path(__file__).with_name("queries.sql"))
 
 
@@ -32,13 +46,15 @@ class PostgresStore:
         """Returns what is stored of the key with this id."""
         return _credential(await self._database.row(SQL["find_credential_by_id"], api_key_id))
 
-    async def create_user(self, email: str, name: str) -> User:
+    async def create_user(self, email: str, name: str, event: NewAuditEvent) -> User:
         """Stores a user."""
         try:
-            row = await self._database.row(SQL["create_user"], email, name)
+            async with self._database.transaction() as connection:
+                row = await connection.fetchrow(SQL["create_user"], email, name)
+                assert row is not None
+                await write_events(connection, [event.about(row["id"])])
         except asyncpg.UniqueViolationError as error:
             raise AlreadyExists(f"a user with the email address {email} exists") from error
-        assert row is not None
         return _user(row)
 
     async def get_user(self, user_id: uuid.UUID) -> User | None:
@@ -51,21 +67,28 @@ class PostgresStore:
         rows = await self._database.rows(SQL["list_users"], after.created_at, after.id, limit)
         return [_user(row) for row in rows]
 
-    async def update_user(self, user_id: uuid.UUID, *, name: str | None, is_active: bool | None) -> User | None:
+    async def update_user(
+        self, user_id: uuid.UUID, event: NewAuditEvent, *, name: str | None, is_active: bool | None
+    ) -> User | None:
         """Changes what is not None."""
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(SQL["update_user"], user_id, name, is_active)
-            if row is not None and is_active is False:
+            if row is None:
+                return None
+            if is_active is False:
                 await connection.execute(SQL["revoke_keys_of_user"], user_id)
-        return _user(row) if row else None
+            await write_events(connection, [event])
+        return _user(row)
 
-    async def create_key(self, key: NewApiKey) -> ApiKey:
+    async def create_key(self, key: NewApiKey, event: NewAuditEvent) -> ApiKey:
         """Stores a key."""
         try:
-            row = await self._database.row(SQL["create_key"], *_columns(key))
+            async with self._database.transaction() as connection:
+                row = await connection.fetchrow(SQL["create_key"], *_columns(key))
+                assert row is not None
+                await write_events(connection, [event.about(row["id"])])
         except asyncpg.ForeignKeyViolationError as error:
             raise NotFound(f"there is no user {key.user_id}") from error
-        assert row is not None
         return _api_key(row)
 
     async def get_key(self, key_id: uuid.UUID) -> ApiKey | None:
@@ -78,9 +101,10 @@ class PostgresStore:
         rows = await self._database.rows(SQL["list_keys"], user_id, after.created_at, after.id, limit)
         return [_api_key(row) for row in rows]
 
-    async def update_key(self, key_id: uuid.UUID, changes: KeyChanges) -> ApiKey | None:
+    async def update_key(self, key_id: uuid.UUID, changes: KeyChanges, event: NewAuditEvent) -> ApiKey | None:
         """Changes a key."""
-        row = await self._database.row(
+        return await self._change_key(
+            event,
             SQL["update_key"],
             key_id,
             changes.name,
@@ -89,16 +113,22 @@ class PostgresStore:
             changes.expires_at,
             changes.clear_expires_at,
         )
-        return _api_key(row) if row else None
 
     async def rotate_key(
-        self, key_id: uuid.UUID, secret: Secret, previous_expires_at: dt.datetime | None
+        self, key_id: uuid.UUID, secret: Secret, previous_expires_at: dt.datetime | None, event: NewAuditEvent
     ) -> ApiKey | None:
         """Gives a key another secret."""
-        row = await self._database.row(
-            SQL["rotate_key"], key_id, secret.digest, secret.prefix, secret.last_four, previous_expires_at
+        return await self._change_key(
+            event, SQL["rotate_key"], key_id, secret.digest, secret.prefix, secret.last_four, previous_expires_at
         )
-        return _api_key(row) if row else None
+
+    async def _change_key(self, event: NewAuditEvent, query: str, *arguments: object) -> ApiKey | None:
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(query, *arguments)
+            if row is None:
+                return None
+            await write_events(connection, [event])
+        return _api_key(row)
 
     async def touch_keys(self, used: Mapping[uuid.UUID, dt.datetime]) -> None:
         """Notes when keys were last used."""
@@ -106,10 +136,58 @@ class PostgresStore:
             await connection.execute(SQL["lock_keys"], list(used))
             await connection.execute(SQL["touch_keys"], list(used), list(used.values()))
 
+    async def add_audit_events(self, events: Sequence[NewAuditEvent]) -> None:
+        """Writes entries that belong to no act that is stored."""
+        async with self._database.connection() as connection:
+            await write_events(connection, events)
 
-async def insert_key(connection: "asyncpg.Connection[Row]", key: NewApiKey) -> None:
-    """Stores a key on a connection of one's own, as `bootstrap` needs it."""
-    await connection.execute(SQL["create_key"], *_columns(key))
+    async def list_audit_events(self, wanted: AuditFilter, after: Place, limit: int) -> Sequence[AuditEvent]:
+        """Returns entries, the newest first."""
+        query, arguments = audit_query(wanted, after, limit)
+        return [_event(row) for row in await self._database.rows(query, *arguments)]
+
+
+async def insert_key(connection: AnyConnection, key: NewApiKey, event: NewAuditEvent) -> uuid.UUID:
+    """Stores a key on a connection of one's own, inside a transaction, and returns its id."""
+    key_id: uuid.UUID = await connection.fetchval(SQL["create_key"], *_columns(key))
+    await write_events(connection, [event.about(key_id)])
+    return key_id
+
+
+async def write_events(connection: AnyConnection, events: Sequence[NewAuditEvent]) -> None:
+    """Writes entries of the audit trail on a connection of one's own, so that they share its transaction."""
+    await connection.executemany(
+        SQL["add_audit_event"],
+        [
+            (
+                event.action,
+                event.result,
+                event.actor_user_id or None,
+                event.actor_key_id or None,
+                event.target_type,
+                event.target_id,
+                event.request_id,
+                event.address,
+                json.dumps(event.details),
+            )
+            for event in events
+        ],
+    )
+
+
+def audit_query(wanted: AuditFilter, after: Place, limit: int) -> tuple[str, list[object]]:
+    """Returns the query of a page of the trail, with a condition for each thing that is wanted, and its arguments.
+
+    The conditions are constants and the values bound parameters: each combination is a statement that its index serves.
+    """
+    arguments: list[object] = [after.created_at, after.id, limit]
+    conditions = []
+    for name, condition in _AUDIT_CONDITIONS.items():
+        value = getattr(wanted, name)
+        if value is not None:
+            arguments.append(value)
+            conditions.append(f" AND {condition} ${len(arguments)}")
+    return SQL["list_audit_events"].replace("/* conditions */", "".join(conditions)), arguments
 
 
 def _columns(key: NewApiKey) -> tuple[object, ...]:
@@ -127,6 +205,11 @@ def _columns(key: NewApiKey) -> tuple[object, ...]:
 
 def _user(row: Row) -> User:
     return User(**dict(row))
+
+
+def _event(row: Row) -> AuditEvent:
+    columns = dict(row)
+    return AuditEvent(details=json.loads(columns.pop("details")), **columns)
 
 
 def _api_key(row: Row) -> ApiKey:

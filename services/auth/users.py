@@ -4,6 +4,7 @@ import re
 import uuid
 from collections.abc import Collection, Sequence
 
+from services.auth.audit import Act, NewAuditEvent
 from services.auth.models import User
 from services.auth.store import Store
 from shared.db.paging import Place
@@ -12,10 +13,11 @@ from shared.errors import InvalidArgument, NotFound, Violation
 MAX_EMAIL = 320  # RFC 5321: 64 for the local part, 255 for the domain, and the @
 MAX_NAME = 200
 UPDATABLE = ("name", "is_active")
+USER = "user"
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
-async def create_user(store: Store, email: str, name: str) -> User:
+async def create_user(store: Store, act: Act, email: str, name: str) -> User:
     """Stores a user. Raises InvalidArgument, or AlreadyExists when the email address is taken."""
     email = email.strip()
     violations = []
@@ -24,7 +26,7 @@ async def create_user(store: Store, email: str, name: str) -> User:
     violations += check_name(name)
     if violations:
         raise InvalidArgument.of(*violations)
-    return await store.create_user(email, name)
+    return await store.create_user(email, name, act.event("user.create", USER))
 
 
 async def get_user(store: Store, user_id: str) -> User:
@@ -40,24 +42,29 @@ async def list_users(store: Store, after: Place, limit: int) -> Sequence[User]:
     return await store.list_users(after, limit)
 
 
-async def update_user(store: Store, user_id: str, fields: Collection[str], name: str, is_active: bool) -> User:
+async def update_user(
+    store: Store, act: Act, user_id: str, fields: Collection[str], name: str, is_active: bool
+) -> User:
     """Changes the named fields. Raises InvalidArgument for a field that may not change, or NotFound."""
     check_mask(fields, UPDATABLE)
     if violations := check_name(name) if "name" in fields else []:
         raise InvalidArgument.of(*violations)
-    user = await store.update_user(
-        parse_id(user_id, "user"),
-        name=name if "name" in fields else None,
-        is_active=is_active if "is_active" in fields else None,
+    event = act.event("user.update", USER, user_id, fields=sorted(fields))
+    return await _change(
+        store, user_id, event, name if "name" in fields else None, is_active if "is_active" in fields else None
     )
+
+
+async def deactivate_user(store: Store, act: Act, user_id: str) -> None:
+    """Makes a user inactive and revokes all of its keys. Raises NotFound."""
+    await _change(store, user_id, act.event("user.delete", USER, user_id), None, False)
+
+
+async def _change(store: Store, user_id: str, event: NewAuditEvent, name: str | None, is_active: bool | None) -> User:
+    user = await store.update_user(parse_id(user_id, "user"), event, name=name, is_active=is_active)
     if user is None:
         raise NotFound(f"there is no user {user_id}")
     return user
-
-
-async def deactivate_user(store: Store, user_id: str) -> None:
-    """Makes a user inactive and revokes all of its keys. Raises NotFound."""
-    await update_user(store, user_id, ("is_active",), "", False)
 
 
 def check_name(name: str) -> list[Violation]:

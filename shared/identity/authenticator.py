@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 
 from gaia.auth.v1 import auth_service_pb2 as pb
 
+from shared import telemetry
 from shared.errors import GaiaError, Unauthenticated
 from shared.identity import api_key
 from shared.identity.claims import LIFETIME_SECONDS
 from shared.identity.principal import Principal
+from shared.identity.refusals import RefusalCounter
 from shared.identity.revocations import Revocation, RevocationFeed
 from shared.identity.wire import decode_principal
 
@@ -48,7 +50,8 @@ class Authenticator:
     """A bounded cache of identities by key digest, in front of auth's Authenticate.
 
     `exchange` asks auth; it raises Unauthenticated for a key that is not valid and Unavailable when auth is away. Its
-    answers that a key is not valid are remembered for five seconds.
+    answers that a key is not valid are remembered for five seconds. Keys that are refused without asking are counted in
+    `refusals`.
     """
 
     def __init__(
@@ -57,11 +60,13 @@ class Authenticator:
         feed: RevocationFeed,
         *,
         capacity: int = 10_000,
+        refusals: RefusalCounter | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._exchange = exchange
         self._feed = feed
         self._capacity = capacity
+        self._refusals = refusals if refusals is not None else RefusalCounter()
         self._clock = clock
         self._identities: OrderedDict[str, Identity] = OrderedDict()
         self._refused: OrderedDict[str, float] = OrderedDict()
@@ -92,11 +97,10 @@ class Authenticator:
         """Returns the identity of a key. Raises Unauthenticated or Unavailable."""
         if identity := self.cached(key):
             return identity
-        if not api_key.is_plausible(key):
-            raise Unauthenticated(INVALID_KEY)
         digest = api_key.digest(key)
-        refused_until = self._refused.get(digest, 0.0)
-        if refused_until > self._clock():
+        if not api_key.is_plausible(key) or self._refused.get(digest, 0.0) > self._clock():
+            # Auth notes what it is asked about and refuses; this is what it never hears of.
+            self._refusals.record(telemetry.client_address.get(), telemetry.request_id.get())
             raise Unauthenticated(INVALID_KEY)
         # shield: a caller that leaves must not fail the others that wait for the same key
         return await asyncio.shield(self._ask(digest, key))

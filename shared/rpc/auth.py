@@ -8,13 +8,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from gaia.auth.v1 import auth_service_pb2 as pb
 from google.protobuf.descriptor import ServiceDescriptor
 
+from shared import telemetry
 from shared.errors import GaiaError, PermissionDenied, Unauthenticated
 from shared.identity.authenticator import IDENTITY_METADATA, Authenticator
 from shared.identity.principal import Principal, set_principal
 from shared.identity.token import CheckedIdentity, SigningKeys, TokenVerifier
 from shared.identity.wire import decode_principal
 from shared.rpc import status
-from shared.rpc.metadata import API_KEY
+from shared.rpc.metadata import API_KEY, REQUEST_ID
 from shared.rpc.rules import Access, access_table
 
 if TYPE_CHECKING:  # the asynchronous stub exists for type checkers only
@@ -90,8 +91,10 @@ def remote_exchange(auth: "AuthServiceAsyncStub") -> Callable[[str], Awaitable[p
     """Returns the function that asks the auth service for the identity behind an API key."""
 
     async def exchange(key: str) -> pb.AuthenticateResponse:
+        request = pb.AuthenticateRequest(api_key=key, client_address=telemetry.client_address.get())
+        metadata = ((REQUEST_ID, request_id),) if (request_id := telemetry.request_id.get()) else None
         try:
-            return await auth.Authenticate(pb.AuthenticateRequest(api_key=key), timeout=EXCHANGE_TIMEOUT_SECONDS)
+            return await auth.Authenticate(request, timeout=EXCHANGE_TIMEOUT_SECONDS, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise _as_outage(error) from error
 

@@ -4,17 +4,31 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
+from gaia.auth.v1 import audit_service_pb2
+from gaia.auth.v1.audit_service_pb2_grpc import AuditServiceStub
 from gaia.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from google.protobuf.descriptor import ServiceDescriptor
 
 from shared.identity.authenticator import Authenticator
+from shared.identity.refusals import RefusalCounter
 from shared.identity.revocations import RevocationFeed, follow
 from shared.identity.token import TokenVerifier
-from shared.rpc.auth import AuthInterceptor, remote_check, remote_exchange, remote_signing_keys
+from shared.rpc.auth import (
+    EXCHANGE_TIMEOUT_SECONDS,
+    AuthInterceptor,
+    remote_check,
+    remote_exchange,
+    remote_signing_keys,
+)
 from shared.rpc.interceptors import CallInterceptor
+
+if TYPE_CHECKING:  # the asynchronous stub exists for type checkers only
+    from gaia.auth.v1.audit_service_pb2_grpc import AuditServiceAsyncStub
+
+REPORT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +38,7 @@ class MeshIdentity:
     feed: RevocationFeed
     verifier: TokenVerifier
     authenticator: Authenticator
+    refusals: RefusalCounter
 
     def interceptors(self, services: Iterable[ServiceDescriptor]) -> list[grpc.aio.ServerInterceptor]:
         """The interceptors of a server of these services, outermost first."""
@@ -38,8 +53,9 @@ def mesh_identity(environment: str, auth: grpc.aio.Channel, capacity: int = 10_0
     stub = AuthServiceStub(auth)
     feed = RevocationFeed()
     verifier = TokenVerifier(environment, remote_signing_keys(stub), remote_check(stub), feed)
-    authenticator = Authenticator(remote_exchange(stub), feed, capacity=capacity)
-    return MeshIdentity(feed, verifier, authenticator)
+    refusals = RefusalCounter()
+    authenticator = Authenticator(remote_exchange(stub), feed, capacity=capacity, refusals=refusals)
+    return MeshIdentity(feed, verifier, authenticator, refusals)
 
 
 @contextlib.asynccontextmanager
@@ -47,6 +63,34 @@ async def following(feed: RevocationFeed, auth: grpc.aio.Channel) -> AsyncIterat
     """Follows auth's revocations while the block runs."""
     async with background(follow(feed, AuthServiceStub(auth))):
         yield
+
+
+@contextlib.asynccontextmanager
+async def reporting(refusals: RefusalCounter, auth: grpc.aio.Channel) -> AsyncIterator[None]:
+    """Tells auth's audit trail, while the block runs and at its end, of credentials that were refused without it."""
+    stub = AuditServiceStub(auth)
+
+    async def report() -> None:
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            await _report(refusals, stub)
+
+    async with background(report()):
+        yield
+    await _report(refusals, stub)
+
+
+async def _report(refusals: RefusalCounter, auth: "AuditServiceAsyncStub") -> None:
+    counted = refusals.drain()
+    if not counted:
+        return
+    request = audit_service_pb2.ReportRefusalsRequest()
+    for one in counted:
+        request.refusals.add(address=one.address, count=one.count, request_id=one.request_id)
+    try:
+        await auth.ReportRefusals(request, timeout=EXCHANGE_TIMEOUT_SECONDS)
+    except grpc.aio.AioRpcError:
+        refusals.put_back(counted)
 
 
 @contextlib.asynccontextmanager

@@ -56,6 +56,7 @@ async def running_auth(postgres: PostgresServer, database: str) -> AsyncIterator
         database_url=SecretStr(postgres.url(database, "gaia_auth")),
         signing_keys=SecretStr(new_signing_key()),
         drain_seconds=0.5,
+        audit_flush_seconds=0.2,
     )
     async with serving(settings) as server, connect(server.address) as channel:
         yield Auth(server.address, channel, postgres.url(database, "gaia_owner"))

@@ -26,6 +26,7 @@ from shared.identity.token import TokenVerifier
 from shared.rpc.auth import remote_check, remote_signing_keys
 from shared.rpc.mesh import background
 from tests.support.auth import Auth
+from tests.support.waiting import eventually
 
 
 def with_key(key: str) -> tuple[tuple[str, str], ...]:
@@ -288,9 +289,11 @@ class TestRevocations:
         stub = AuthServiceStub(auth.channel)
 
         async def until(condition) -> None:
-            async with asyncio.timeout(5.0), background(follow(feed, stub)):
-                while not condition():
-                    await asyncio.sleep(0.01)
+            async def probe() -> bool:
+                return condition()
+
+            async with background(follow(feed, stub)):
+                await eventually(probe, 5.0)
 
         await until(lambda: feed.sequence > 0)
         await ApiKeyServiceStub(auth.channel).RevokeApiKey(

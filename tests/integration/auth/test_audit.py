@@ -1,0 +1,223 @@
+"""The audit trail: what is in it, who may read it, and that nobody can change it."""
+
+import datetime as dt
+
+import asyncpg
+import grpc
+import pytest
+from gaia.auth.v1 import (
+    api_key_pb2,
+    api_key_service_pb2,
+    audit_pb2,
+    audit_service_pb2,
+    auth_service_pb2,
+    user_pb2,
+    user_service_pb2,
+)
+from gaia.auth.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
+from gaia.auth.v1.audit_service_pb2_grpc import AuditServiceStub
+from gaia.auth.v1.auth_service_pb2_grpc import AuthServiceStub
+from gaia.auth.v1.user_service_pb2_grpc import UserServiceStub
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.auth.audit import Act, AuditFilter, AuditTrail
+from services.auth.keys import KeyRequest, create_key
+from services.auth.permissions import Permissions
+from services.auth.store_postgres import PostgresStore, audit_query
+from shared.db.paging import START
+from shared.db.pool import Database
+from shared.errors import PermissionDenied
+from shared.identity import api_key
+from shared.identity.principal import Principal
+from shared.identity.refusals import MAX_ADDRESSES, RefusalCounter
+from tests.support.auth import Auth
+from tests.support.waiting import eventually
+
+
+def metadata(key: str, request_id: str = "", address: str = "") -> tuple[tuple[str, str], ...]:
+    pairs = (("x-api-key", key), ("x-request-id", request_id), ("x-gaia-client-address", address))
+    return tuple(pair for pair in pairs if pair[1])
+
+
+async def events(auth: Auth, key: str, **wanted) -> list[audit_pb2.AuditEvent]:
+    request = audit_service_pb2.ListAuditEventsRequest(**wanted)
+    return list((await AuditServiceStub(auth.channel).ListAuditEvents(request, metadata=metadata(key))).events)
+
+
+async def refusal(call) -> grpc.StatusCode:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code()
+
+
+@pytest.fixture
+async def pool(auth: Auth):
+    pool = Database(auth.owner_url)
+    await pool.open()
+    yield pool
+    await pool.close()
+
+
+async def test_every_act_stands_in_the_trail_with_who_what_and_where(auth: Auth, admin_key: str):
+    admin = await AuthServiceStub(auth.channel).GetMe(auth_service_pb2.GetMeRequest(), metadata=metadata(admin_key))
+    users, keys = UserServiceStub(auth.channel), ApiKeyServiceStub(auth.channel)
+    call = metadata(admin_key, "request-1", "203.0.113.9")
+    user = (await users.CreateUser(user_service_pb2.CreateUserRequest(email="x@gaia.test"), metadata=call)).user
+    rename = user_service_pb2.UpdateUserRequest(
+        user=user_pb2.User(id=user.id, name="X"), update_mask=FieldMask(paths=["name"])
+    )
+    await users.UpdateUser(rename, metadata=call)
+    create = api_key_service_pb2.CreateApiKeyRequest(user_id=user.id, name="n", scopes=["chat:read"])
+    key = (await keys.CreateApiKey(create, metadata=call)).api_key
+    change = api_key_service_pb2.UpdateApiKeyRequest(
+        api_key=api_key_pb2.ApiKey(id=key.id, scopes=["chat:write"]), update_mask=FieldMask(paths=["scopes"])
+    )
+    await keys.UpdateApiKey(change, metadata=call)
+    rotated = (await keys.RotateApiKey(api_key_service_pb2.RotateApiKeyRequest(id=key.id), metadata=call)).api_key
+    await keys.RevokeApiKey(api_key_service_pb2.RevokeApiKeyRequest(id=key.id), metadata=call)
+    await users.DeleteUser(user_service_pb2.DeleteUserRequest(id=user.id), metadata=call)
+
+    by_key = await events(auth, admin_key, target_id=key.id)
+    by_user = await events(auth, admin_key, target_id=user.id)
+    assert [event.action for event in by_key] == [
+        "api_key.revoke", "api_key.rotate", "api_key.update", "api_key.create"
+    ]  # fmt: skip
+    assert [event.action for event in by_user] == ["user.delete", "user.update", "user.create"]
+    for event in (*by_key, *by_user):
+        assert event.result == "success"
+        assert (event.actor_user_id, event.actor_api_key_id) == (admin.user.id, admin.api_key_id)
+        assert (event.request_id, event.address) == ("request-1", "203.0.113.9")
+    assert MessageToDict(by_key[2].details)["permissions"] == {"scopes": ["chat:write"]}
+    everything = " ".join(str(event) for event in (*by_key, *by_user))
+    for secret in (key.key, rotated.key, api_key.digest(key.key)):
+        assert secret not in everything
+
+
+async def test_without_an_edge_the_callers_own_address_is_kept(auth: Auth, admin_key: str):
+    users = UserServiceStub(auth.channel)
+    request = user_service_pb2.CreateUserRequest(email="y@gaia.test")
+    user = (await users.CreateUser(request, metadata=metadata(admin_key))).user
+    [event] = await events(auth, admin_key, target_id=user.id)
+    assert event.address == "127.0.0.1"
+
+
+async def test_an_act_that_is_not_committed_leaves_no_entry(auth: Auth, admin_key: str):
+    before = len(await events(auth, admin_key, action="user.create", page_size=500))
+    users = UserServiceStub(auth.channel)
+    request = user_service_pb2.CreateUserRequest(email="admin@gaia.test")
+    refused = await refusal(users.CreateUser(request, metadata=metadata(admin_key)))
+    assert refused is grpc.StatusCode.ALREADY_EXISTS
+    successes = await events(auth, admin_key, action="user.create", result="success", page_size=500)
+    assert len(successes) == before
+
+
+async def test_an_entry_that_cannot_be_written_undoes_the_act(auth: Auth, admin_key: str, owner, pool: Database):
+    me = await AuthServiceStub(auth.channel).GetMe(auth_service_pb2.GetMeRequest(), metadata=metadata(admin_key))
+    caller = Principal(me.user.id, "admin@gaia.test", me.api_key_id, frozenset({"admin"}), "test")
+    act = Act(caller, "x" * 500, "")  # longer than the column takes
+    now = dt.datetime.now(dt.UTC)
+    with pytest.raises(asyncpg.StringDataRightTruncationError):
+        await create_key(PostgresStore(pool), act, KeyRequest("", "never", Permissions(()), None), now)
+    assert await owner.fetchval("SELECT count(*) FROM api_keys WHERE name = 'never'") == 0
+
+
+async def test_what_was_refused_for_lack_of_rights_is_written_too(auth: Auth, admin_key: str, pool: Database):
+    trail = AuditTrail(PostgresStore(pool), RefusalCounter(), interval=60)
+    caller = Principal("a0000000-0000-4000-8000-000000000001", "e@f", "", frozenset({"keys:manage"}), "test")
+    act = Act(caller, "request-2", "198.51.100.7")
+
+    async def attempt() -> None:
+        with trail.attempt(act.event("api_key.create", "api_key")):
+            wanted = KeyRequest("", "n", Permissions(("admin",)), None)
+            await create_key(PostgresStore(pool), act, wanted, dt.datetime.now(dt.UTC))
+
+    with pytest.raises(PermissionDenied):
+        await attempt()
+    await trail.flush()
+    [event] = await events(auth, admin_key, result="permission_denied", actor_user_id=caller.user_id)
+    assert (event.action, event.request_id, event.address) == ("api_key.create", "request-2", "198.51.100.7")
+
+
+async def test_refused_credentials_are_summed_up_by_address(auth: Auth, admin_key: str):
+    stub = AuthServiceStub(auth.channel)
+    for _ in range(5):
+        request = auth_service_pb2.AuthenticateRequest(api_key=api_key.generate("test"), client_address="198.51.100.20")
+        await refusal(stub.Authenticate(request))
+    report = audit_service_pb2.ReportRefusalsRequest()
+    report.refusals.add(address="198.51.100.20", count=7, request_id="request-3")
+    await AuditServiceStub(auth.channel).ReportRefusals(report)
+
+    async def all_written() -> list[audit_pb2.AuditEvent]:
+        found = await events(auth, admin_key, action="authenticate", address="198.51.100.20")
+        return found if sum(event.details["count"] for event in found) == 12 else []
+
+    found = await eventually(all_written)
+    assert {event.result for event in found} == {"unauthenticated"}
+
+
+async def test_refusals_from_everywhere_take_bounded_room_and_lose_no_count():
+    counter = RefusalCounter()
+    for number in range(10_000):
+        counter.record(f"address {number}", "")
+    counted = counter.drain()
+    assert len(counted) <= MAX_ADDRESSES + 1
+    assert sum(one.count for one in counted) == 10_000
+
+
+async def test_the_trail_needs_its_scope(auth: Auth):
+    key = await auth.new_key(scopes=["keys:manage", "users:manage"])
+    assert await refusal(events(auth, key)) is grpc.StatusCode.PERMISSION_DENIED
+    reader = await auth.new_key(scopes=["audit:read"])
+    assert await events(auth, reader)
+
+
+@pytest.mark.parametrize("statement", ["UPDATE audit_events SET action = 'x'", "DELETE FROM audit_events"])
+@pytest.mark.parametrize("role", ["gaia_auth", "gaia_owner"])
+async def test_nobody_changes_the_trail(auth: Auth, statement: str, role: str):
+    connection = await asyncpg.connect(auth.owner_url.replace("gaia_owner@", f"{role}@"))
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_pages_and_export_hold_every_entry_once(auth: Auth, admin_key: str):
+    stub, token, paged = AuditServiceStub(auth.channel), "", []
+    end = Timestamp()
+    end.FromDatetime(dt.datetime.now(dt.UTC))
+    while True:
+        request = audit_service_pb2.ListAuditEventsRequest(page_size=3, page_token=token, end_time=end)
+        page = await stub.ListAuditEvents(request, metadata=metadata(admin_key))
+        paged += [event.id for event in page.events]
+        token = page.next_page_token
+        if not token:
+            break
+    request = audit_service_pb2.ExportAuditEventsRequest(end_time=end)
+    exported = [one.event.id async for one in stub.ExportAuditEvents(request, metadata=metadata(admin_key))]
+    assert len(paged) == len(set(paged)) > 5
+    assert exported == paged
+
+
+async def test_filters_that_cannot_be_are_refused_by_name(auth: Auth, admin_key: str):
+    assert await refusal(events(auth, admin_key, actor_user_id="me")) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        AuditFilter(),
+        AuditFilter(action="api_key.create"),
+        AuditFilter(target_id="x", result="success", address="203.0.113.9"),
+        AuditFilter(start_time=dt.datetime(2020, 1, 1, tzinfo=dt.UTC), end_time=dt.datetime(2030, 1, 1, tzinfo=dt.UTC)),
+    ],
+)
+async def test_every_filter_is_served_by_an_index(owner, wanted: AuditFilter):
+    query, arguments = audit_query(wanted, START, 50)
+    async with owner.transaction():
+        await owner.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        plan = "\n".join(row[0] for row in await owner.fetch(f"EXPLAIN {query}", *arguments))
+    assert "Index Scan" in plan
+    assert "Sort" not in plan
