@@ -12,7 +12,6 @@ from starlette.types import Receive, Scope, Send
 from edge.transcoding.call import Slots, Surroundings
 from edge.transcoding.codec import Codec
 from edge.transcoding.compiler import ChannelSource, Compiler
-from edge.transcoding.endpoint import Endpoint
 from edge.transcoding.errors import (
     Code,
     ErrorStyle,
@@ -188,26 +187,16 @@ class Transcoder:
         await endpoint.serve(exchange, captures)
 
     async def _serve(self, exchange: Exchange) -> None:
-        scope, limits = exchange.scope, self._limits
+        scope = exchange.scope
         path = _raw_path(scope)
-        exchange.request_id = exchange.state.get("request_id", "")
-        try:
-            head = self._request_headers.read(scope["headers"], scope.get("client"), limits.max_header_bytes)
-        except RpcFailure:
-            exchange.request_id = exchange.request_id or uuid.uuid4().hex
-            raise
-        exchange.head = head
-        if not exchange.request_id:
-            exchange.request_id = exchange.state["request_id"] = sane_request_id(head.request_id) or uuid.uuid4().hex
-        if self._calls > limits.max_calls:
-            raise failure(Code.UNAVAILABLE, "too many requests are under way; try again", headers=_RETRY)
+        self._begin(exchange, scope["headers"])
         captures: Sequence[str] = ()
         endpoint = None
         static = self._static.get(scope["method"])
         if static is not None:
             endpoint = static.get(path)
         if endpoint is None:
-            found = self._find(exchange, path)
+            found = self._table.match(scope["method"], self._checked_path(exchange, path))
             if found is None:
                 await self._answer_unrouted(exchange, path.decode("latin-1"))
                 return
@@ -229,13 +218,10 @@ class Transcoder:
             raise
         exchange.head = head
         if not exchange.request_id:
-            exchange.request_id = sane_request_id(head.request_id) or uuid.uuid4().hex
+            exchange.request_id = exchange.state["request_id"] = sane_request_id(head.request_id) or uuid.uuid4().hex
         head.metadata.append((REQUEST_ID, exchange.request_id))
         if self._calls > limits.max_calls:
             raise failure(Code.UNAVAILABLE, "too many requests are under way; try again", headers=_RETRY)
-
-    def _find(self, exchange: Exchange, path: bytes) -> tuple[Endpoint, Sequence[str]] | None:
-        return self._table.match(exchange.scope["method"], self._checked_path(exchange, path))
 
     def _checked_path(self, exchange: Exchange, path: bytes) -> str:
         """Return a path for matching, having set the style of errors for paths without a route."""

@@ -5,25 +5,46 @@ from dataclasses import dataclass
 
 import grpc
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import Message
 
 from edge.transcoding.binding import BindingOptions, RequestBinder
+from edge.transcoding.bodies import message_binders, message_sources, plain_bind
 from edge.transcoding.call import Caller, ReplyEncoder, Responder, Surroundings, UnaryResponder
 from edge.transcoding.codec import JsonOptions
-from edge.transcoding.endpoint import Bind, Endpoint, Formats, MessageEndpoint, MessageSource, StreamEndpoint, Target
+from edge.transcoding.endpoint import Endpoint, MessageEndpoint, StreamEndpoint, Target
 from edge.transcoding.errors import ErrorStyle
-from edge.transcoding.httpbody import HttpBodyResponder, HttpBodyStreamResponder
-from edge.transcoding.media import BodyFormat, ReplyFormat
-from edge.transcoding.multipart import HTTP_BODY, MultipartBinder, MultipartMessages
+from edge.transcoding.httpbody import HttpBodyReader, HttpBodyResponder, HttpBodyStreamResponder
+from edge.transcoding.media import ReplyFormat
+from edge.transcoding.multipart import HTTP_BODY
 from edge.transcoding.options import Limits, MethodOptions, MethodOptionsSource
-from edge.transcoding.protobuf_body import ProtobufBinder
-from edge.transcoding.raw_body import RawBinder, RawMessages
-from edge.transcoding.request_stream import JsonMessages
+from edge.transcoding.paths import PathTable
 from edge.transcoding.routes import Route, RouteTable, RouteTableError, collect_routes
 from edge.transcoding.streaming import StreamResponder
 from edge.transcoding.violations import BindingPlanError
+from edge.transcoding.websocket import SocketEndpoint
 
 ChannelSource = Callable[[ServiceDescriptor], grpc.aio.Channel]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """What serves a set of services.
+
+    `routes` are in the contracts' order; `table` finds a request's endpoint, `sockets` a WebSocket's.
+    """
+
+    routes: tuple[Route, ...]
+    table: RouteTable[Endpoint]
+    sockets: PathTable[SocketEndpoint]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reply:
+    """How a method is called and its reply read; `is_raw` where the reply, or the field at `path`, is an HttpBody."""
+
+    caller: Caller
+    path: tuple[FieldDescriptor, ...]
+    is_raw: bool
+    encode: ReplyEncoder
 
 
 class PlanError(ValueError):
@@ -40,21 +61,26 @@ class Compiler:
     styles: Mapping[str, ErrorStyle]
     limits: Limits
 
-    def compile(self, services: Iterable[ServiceDescriptor]) -> tuple[list[Route], RouteTable[Endpoint]]:
-        """Return the routes in the contracts' order and the table that finds their endpoints.
-
-        Raises `RouteTableError` with every fault of every service.
-        """
+    def compile(self, services: Iterable[ServiceDescriptor]) -> Compiled:
+        """Return what serves the services; raises `RouteTableError` with every fault of every one."""
         profile = self.around.profile
         routes, faults = collect_routes(services, self.method_options)
         entries: list[tuple[Route, Endpoint | None]] = []
-        for route in routes:
+        sockets = PathTable[SocketEndpoint](reject_dot_segments=profile.reject_dot_segments)
+        for order, route in enumerate(routes):
             try:
-                entries.append((route, self._endpoint(route)))
+                endpoint, socket = self._endpoints(route)
+                entries.append((route, endpoint))
             except (BindingPlanError, PlanError) as error:
                 faults.append(route.fault(str(error)))
                 # Its place in the table is still checked, so that one start names everything.
                 entries.append((route, None))
+                continue
+            if socket is not None:
+                # Where several streaming methods share a path, a socket is for the one that streams both ways.
+                kind = 0 if route.method.server_streaming and route.method.client_streaming else 1
+                rank = kind * len(routes) + order
+                sockets.add(route.template, socket, rank=rank, trailing_slash=route.options.trailing_slash)
         table = RouteTable(
             entries,
             last_rule_wins=profile.last_rule_wins,
@@ -64,16 +90,46 @@ class Compiler:
         faults += table.faults
         if faults:
             raise RouteTableError(list(dict.fromkeys(faults)))
-        return routes, _complete(table)
+        return Compiled(routes=tuple(routes), table=_complete(table), sockets=sockets)
 
-    def _endpoint(self, route: Route) -> Endpoint:
-        method, profile = route.method, self.around.profile
-        style = self._style(route.options.error_style)
-        raw_field = _raw_field(route)
-        json = self._json_options(route.options)
+    def _endpoints(self, route: Route) -> tuple[Endpoint, SocketEndpoint | None]:
+        method, options, profile = route.method, route.options, self.around.profile
+        style = self._style(options.error_style)
         path_fields = [variable.field_path for variable in route.template.variables]
-        binder = RequestBinder(
-            input=method.input_type,
+        binder = self._binder(route, path_fields)
+        reply = self._reply(method, options, route.response_body)
+        target = Target(self._responder(method, options, reply), options, style)
+        endpoint: Endpoint
+        if method.client_streaming:
+            if options.alternative is not None:
+                raise PlanError("an alternative is chosen by the request, so that its method takes one message")
+            endpoint = StreamEndpoint(route, target, formats=message_sources(route, binder, profile))
+        else:
+            endpoint = MessageEndpoint(
+                route,
+                target,
+                formats=message_binders(route, binder, path_fields, profile),
+                profile=profile,
+                body_timeout=self.limits.body_timeout,
+                alternative=self._alternative(route, style),
+            )
+        if not (method.client_streaming or method.server_streaming):
+            return endpoint, None
+        return endpoint, SocketEndpoint(
+            route=route,
+            style=style,
+            caller=reply.caller,
+            bind=plain_bind(route, binder),
+            encode=reply.encode,
+            read_raw=HttpBodyReader(method, reply.path) if reply.is_raw else None,
+            takes_frames=bool(route.body),
+        )
+
+    def _binder(self, route: Route, path_fields: Sequence[str]) -> RequestBinder:
+        profile = self.around.profile
+        json = self._json_options(route.options)
+        return RequestBinder(
+            input=route.method.input_type,
             path_fields=path_fields,
             body=route.body,
             codec=self.around.codec,
@@ -85,55 +141,6 @@ class Compiler:
                 ignore_body=not profile.reject_unexpected_body,
                 go_scalars=profile.go_scalars,
             ),
-        )
-        target = Target(self._responder(method, route.options, route.response_body), route.options, style)
-        if method.client_streaming:
-            return StreamEndpoint(route, target, formats=self._sources(route, binder, raw_field))
-        return MessageEndpoint(
-            route,
-            target,
-            formats=self._binders(route, binder, raw_field, path_fields),
-            profile=profile,
-            body_timeout=self.limits.body_timeout,
-            alternative=self._alternative(route, style),
-        )
-
-    def _binders(
-        self, route: Route, binder: RequestBinder, raw_field: str | None, path_fields: Sequence[str]
-    ) -> Formats[Bind]:
-        input_, profile = route.method.input_type, self.around.profile
-        multipart = MultipartBinder(binder, input_).bind
-        if raw_field is not None:
-            raw = {BodyFormat.OTHER: RawBinder(binder.bind, raw_field).bind}
-            return Formats({**raw, BodyFormat.MULTIPART: multipart} if raw_field else raw, checked=False)
-        formats: dict[BodyFormat, Bind] = {BodyFormat.JSON: _without_type(binder.bind)}
-        if profile.check_media_types and route.body == "*":
-            binary = ProtobufBinder(binder, input_, path_fields, one_source=profile.one_source_per_field)
-            formats[BodyFormat.PROTOBUF] = _without_type(binary.bind)
-            formats[BodyFormat.FORM] = _without_type(binder.bind_form)
-            formats[BodyFormat.MULTIPART] = multipart
-        return Formats(formats, checked=bool(route.body) and profile.check_media_types)
-
-    def _sources(self, route: Route, binder: RequestBinder, raw_field: str | None) -> Formats[MessageSource]:
-        options, profile = route.options, self.around.profile
-        if options.alternative is not None:
-            raise PlanError("an alternative is chosen by the request, so that its method takes one message")
-        limit = options.max_stream_bytes
-        if raw_field is not None:
-            return Formats(
-                {
-                    BodyFormat.OTHER: RawMessages(binder.bind, raw_field, body_limit=limit).of,
-                    BodyFormat.MULTIPART: MultipartMessages(binder, raw_field, body_limit=limit).of,
-                },
-                checked=False,
-            )
-        json, lines = (
-            JsonMessages(binder.bind, message_limit=options.max_message_bytes, body_limit=limit, lines=lines)
-            for lines in (False, True)
-        )
-        return Formats(
-            {BodyFormat.JSON: json.of, BodyFormat.NDJSON: lines.of},
-            checked=bool(route.body) and profile.check_media_types,
         )
 
     def _alternative(self, route: Route, style: ErrorStyle) -> tuple[str, Target] | None:
@@ -162,24 +169,30 @@ class Compiler:
         if faults := options.faults():
             raise PlanError(f"the options of the alternative {method.full_name}: {'; '.join(faults)}")
         return alternative.when_field, Target(
-            self._responder(method, options, ""),
+            self._responder(method, options, self._reply(method, options, "")),
             options,
             self._style(options.error_style) if options.error_style else style,
         )
 
-    def _responder(self, method: MethodDescriptor, options: MethodOptions, response_body: str) -> Responder:
-        caller = Caller(method, self.channel(method.containing_service), self.around)
+    def _reply(self, method: MethodDescriptor, options: MethodOptions, response_body: str) -> _Reply:
         path = _field_path(method.output_type, response_body)
-        reply = path[-1].message_type if path else method.output_type
-        if reply is not None and reply.full_name == HTTP_BODY and not (path and path[-1].is_repeated):
-            responder = HttpBodyStreamResponder if method.server_streaming else HttpBodyResponder
-            return responder(caller, method, path, options)
+        type_ = path[-1].message_type if path else method.output_type
+        return _Reply(
+            caller=Caller(method, self.channel(method.containing_service), self.around),
+            path=path,
+            is_raw=type_ is not None and type_.full_name == HTTP_BODY and not (path and path[-1].is_repeated),
+            encode=ReplyEncoder(method, path, self.around.codec, self._json_options(options)),
+        )
+
+    def _responder(self, method: MethodDescriptor, options: MethodOptions, reply: _Reply) -> Responder:
         profile = self.around.profile
-        encode = ReplyEncoder(method, path, self.around.codec, self._json_options(options))
+        if reply.is_raw:
+            responder = HttpBodyStreamResponder if method.server_streaming else HttpBodyResponder
+            return responder(reply.caller, method, reply.path, options)
         if method.server_streaming:
-            return StreamResponder(caller, encode, options, profile, heartbeat=self.around.heartbeat)
-        offers = [ReplyFormat.JSON] if path else list(ReplyFormat)
-        return UnaryResponder(caller, encode, options, profile, offers=offers)
+            return StreamResponder(reply.caller, reply.encode, options, profile, heartbeat=self.around.heartbeat)
+        offers = [ReplyFormat.JSON] if reply.path else list(ReplyFormat)
+        return UnaryResponder(reply.caller, reply.encode, options, profile, offers=offers)
 
     def _json_options(self, options: MethodOptions) -> JsonOptions:
         profile = self.around.profile
@@ -196,20 +209,6 @@ class Compiler:
         if style is None:
             raise PlanError(f'there is no error style "{name}"; known: {", ".join(sorted(filter(None, self.styles)))}')
         return style
-
-
-def _without_type(bind: Callable[[Sequence[str], bytes, bytes], Message]) -> Bind:
-    return lambda captures, query, body, _content_type: bind(captures, query, body)
-
-
-def _raw_field(route: Route) -> str | None:
-    request = route.method.input_type
-    if route.body == "*":
-        return "" if request.full_name == HTTP_BODY else None
-    field = request.fields_by_name.get(route.body) if route.body else None
-    if field is None or field.message_type is None or field.is_repeated:
-        return None
-    return field.name if field.message_type.full_name == HTTP_BODY else None
 
 
 def _field_path(message: Descriptor, path: str) -> tuple[FieldDescriptor, ...]:

@@ -14,6 +14,7 @@ from edge.transcoding.violations import BindingError
 
 _DRAIN_BYTES = 16 << 20
 _DRAIN_SECONDS = 2.0
+_DISCONNECTS = ("http.disconnect", "websocket.disconnect")
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class Exchange:
         self.style = style
         self.head: RequestHead
         self.request_id = ""
-        self.is_head = scope["method"] == "HEAD"
+        self.is_head = scope.get("method") == "HEAD"
         self.timeout = 0.0
         self.started = False
         self.gone = False
@@ -167,7 +168,7 @@ class Exchange:
 
     async def _cancel_when_gone(self, call: Cancellable) -> None:
         # A body that the rule does not take is drained here.
-        while (await self._receive())["type"] != "http.disconnect":
+        while (await self._receive())["type"] not in _DISCONNECTS:
             pass
         self.gone = True
         call.cancel()
