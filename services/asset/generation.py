@@ -127,7 +127,15 @@ class AssetGeneration:
     async def _write(self, asset: NewAsset, data: bytes) -> Asset:
         try:
             await self._blobs.write(asset.storage_path, data)
+        except Exception:
+            await discard(self._blobs, asset.storage_path)
+            raise
+        try:
             return await self._store.create_asset(asset)
+        except Unavailable:
+            # The row may be there, its answer lost: bytes without a row are waste, a row without bytes is a broken asset.
+            logger.warning("bytes may be left without an asset", extra={"path": asset.storage_path})
+            raise
         except Exception:
             await discard(self._blobs, asset.storage_path)
             raise

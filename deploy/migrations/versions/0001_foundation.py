@@ -119,7 +119,6 @@ CREATE TABLE assets (
 );
 CREATE INDEX assets_all_page ON assets (created_at DESC, id DESC);
 CREATE INDEX assets_page ON assets (user_id, created_at DESC, id DESC);
-CREATE INDEX assets_page_of_all ON assets (created_at DESC, id DESC);
 CREATE INDEX assets_category_page ON assets (user_id, category, created_at DESC, id DESC);
 """
 

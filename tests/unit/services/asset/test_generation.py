@@ -16,7 +16,7 @@ from services.asset.generators.generator import GeneratedImage, ImageOrder
 from services.asset.models import Asset, NewAsset
 from services.asset.requests import GenerationRequest
 from shared.db.paging import Place
-from shared.errors import DeadlineExceeded, FailedPrecondition, Unavailable
+from shared.errors import DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 from shared.identity.principal import Principal
 
 CALLER = Principal(str(uuid.uuid4()), "a@gaia.test", str(uuid.uuid4()), frozenset({"assets:write"}), "test")
@@ -185,9 +185,9 @@ async def test_a_row_that_fails_takes_its_bytes_with_it(world: World) -> None:
     world.blobs.may_write.clear()
     call = asyncio.ensure_future(world.generation().generate(CALLER, CAT, None))
     await world.blobs.writing.wait()
-    world.rows.error = Unavailable("the database went away", reason="DATABASE_UNAVAILABLE")
+    world.rows.error = NotFound("the user is gone")
     world.blobs.may_write.set()
-    with pytest.raises(Unavailable, match="the database went away"):
+    with pytest.raises(NotFound, match="the user is gone"):
         await call
     assert world.blobs.objects == {}
 
@@ -199,14 +199,26 @@ async def test_bytes_that_cannot_be_taken_back_are_logged_and_hide_no_error(
     world.blobs.deletes = False
     call = asyncio.ensure_future(world.generation().generate(CALLER, CAT, None))
     await world.blobs.writing.wait()
-    world.rows.error = Unavailable("the database went away")
+    world.rows.error = NotFound("the user is gone")
     world.blobs.may_write.set()
-    with pytest.raises(Unavailable, match="the database went away"):
+    with pytest.raises(NotFound, match="the user is gone"):
         await call
     (path,) = world.blobs.objects
     assert [record.__dict__["path"] for record in caplog.records if "bytes without an asset" in record.message] == [
         path
     ]
+
+
+async def test_a_row_that_may_be_there_keeps_its_bytes(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.blobs.may_write.clear()
+    call = asyncio.ensure_future(world.generation().generate(CALLER, CAT, None))
+    await world.blobs.writing.wait()
+    world.rows.error = Unavailable("the database went away before it answered")
+    world.blobs.may_write.set()
+    with pytest.raises(Unavailable, match="the database went away"):
+        await call
+    (path,) = world.blobs.objects
+    assert path in [record.__dict__.get("path") for record in caplog.records]
 
 
 async def test_a_place_is_free_again_after_success_failure_and_leaving(world: World) -> None:
