@@ -133,7 +133,7 @@ class AssetGeneration:
         try:
             return await self._store.create_asset(asset)
         except Unavailable:
-            # The row may be there, its answer lost: bytes without a row are waste, a row without bytes is a broken asset.
+            # The row may be there, its answer lost. Bytes without a row are waste; a row without bytes is broken.
             logger.warning("bytes may be left without an asset", extra={"path": asset.storage_path})
             raise
         except Exception:
