@@ -19,6 +19,7 @@ from edge.transcoding.headers import Header, MetadataPair, ResponseHeaders, acce
 from edge.transcoding.media import NO_WISHES, JsonWishes, MediaCache, ReplyFormat, reply_format
 from edge.transcoding.options import MethodOptions
 from edge.transcoding.profile import Profile
+from edge.transcoding.representation import Representation
 from edge.transcoding.violations import EncodingError
 
 _LOG = logging.getLogger(__name__)
@@ -39,6 +40,15 @@ class Responder(Protocol):
     async def respond(self, exchange: Exchange, request: Request) -> None:
         """Call and answer; raises `RpcFailure` before the response began."""
         ...
+
+
+@dataclass(slots=True)
+class ReplyHead:
+    """Response headers, the status that the backend chose for this call, and the length it tells of a streamed body."""
+
+    headers: list[Header]
+    status: int | None = None
+    body_length: int | None = None
 
 
 class Slots:
@@ -86,24 +96,24 @@ class Caller:
             f"/{method.containing_service.full_name}/{method.name}", _registered_method=True
         )
 
-    async def unary(self, exchange: Exchange, request: Request) -> tuple[bytes, list[Header], int | None]:
-        """Return the reply's bytes, the response headers of its metadata, and the status that the backend chose.
+    async def unary(self, exchange: Exchange, request: Request) -> tuple[bytes, ReplyHead]:
+        """Return the reply's bytes and its head.
 
         Raises `RpcFailure` and `ClientGoneError`. The call is cancelled when the client leaves.
         """
         call = self.start(exchange, request)
         try:
             reply: bytes = await call
-            headers, status = await self.head_of(call)
+            head = await self.head_of(call)
             if accepts_trailers(exchange.head.te):
-                headers += self._headers.of_trailers(await call.trailing_metadata(), asked=True)
+                head.headers += self._headers.of_trailers(await call.trailing_metadata(), asked=True)
         except grpc.aio.AioRpcError as error:
             raise self.failure(error, exchange) from None
         except asyncio.CancelledError as error:
             raise self.cause_of_cancellation(exchange) or error from None
         finally:
             exchange.unwatch()
-        return reply, headers, status
+        return reply, head
 
     def start(self, exchange: Exchange, request: Request) -> Any:
         """Start the call and return it; its deadline and metadata are the exchange's, which watches it from now on."""
@@ -121,12 +131,13 @@ class Caller:
         """Return why the exchange cancelled its call; None if it was not the exchange."""
         return ClientGoneError() if exchange.gone else exchange.fault
 
-    async def head_of(self, call: Any) -> tuple[list[Header], int | None]:
-        """Return the response headers of a call's initial metadata, and the status that the backend chose."""
+    async def head_of(self, call: Any) -> ReplyHead:
+        """Return what a call's initial metadata say."""
         metadata: Sequence[MetadataPair] = await call.initial_metadata()
         if not metadata:
-            return [], None
-        return self._headers.of_metadata(metadata), self._headers.status_code(metadata)
+            return ReplyHead([])
+        headers = self._headers
+        return ReplyHead(headers.of_metadata(metadata), headers.status_code(metadata), headers.body_length(metadata))
 
     def failure(self, error: grpc.aio.AioRpcError, exchange: Exchange) -> RpcFailure:
         """Return what a failed call tells the client; what it must not be told goes to the log."""
@@ -195,6 +206,7 @@ class UnaryResponder:
         self._encode = encode
         self._status = options.success_code
         self._check_accept = profile.check_media_types
+        self._representation = Representation(etags=profile.etags, codings=profile.codings)
         self._offers = offers
         self._format = MediaCache(partial(reply_format, offers=offers))
 
@@ -208,16 +220,16 @@ class UnaryResponder:
             if chosen is None:
                 raise not_acceptable([offer.value for offer in self._offers])
             form, wishes = chosen
-        reply, headers, status = await self._caller.unary(exchange, request)
-        status = self._status if status is None else status
+        reply, head = await self._caller.unary(exchange, request)
+        status = self._status if head.status is None else head.status
         if status in _NO_BODY:
-            await exchange.reply(status, headers, b"")
+            await exchange.reply(status, head.headers, b"")
         elif form is ReplyFormat.JSON:
-            headers.append(_JSON)
-            await exchange.reply(status, headers, self._encode(reply, wishes))
+            head.headers.append(_JSON)
+            await self._representation.send(exchange, status, head.headers, self._encode(reply, wishes))
         else:
-            headers.append(_PROTOBUF)
-            await exchange.reply(status, headers, reply)
+            head.headers.append(_PROTOBUF)
+            await self._representation.send(exchange, status, head.headers, reply)
 
 
 def not_acceptable(offers: Sequence[str]) -> RpcFailure:

@@ -188,7 +188,7 @@ class Compiler:
         profile = self.around.profile
         if reply.is_raw:
             responder = HttpBodyStreamResponder if method.server_streaming else HttpBodyResponder
-            return responder(reply.caller, method, reply.path, options)
+            return responder(reply.caller, method, reply.path, options, profile)
         if method.server_streaming:
             return StreamResponder(reply.caller, reply.encode, options, profile, heartbeat=self.around.heartbeat)
         offers = [ReplyFormat.JSON] if reply.path else list(ReplyFormat)

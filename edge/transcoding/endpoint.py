@@ -47,6 +47,8 @@ class BodyReader:
     async def read(self, exchange: Exchange) -> bytes:
         """Return the body; raises failures of HTTP status 413 and 408, and `ClientGoneError`."""
         head = exchange.head
+        if head.content_encoding is not None:
+            refuse_coding(head.content_encoding)
         if head.content_length is None:
             # HTTP/1 says by its headers whether there is a body; later versions may leave the length out.
             if head.transfer_encoding is None and exchange.scope["http_version"] in ("1.1", "1.0"):
@@ -187,10 +189,23 @@ class StreamEndpoint:
 
     async def serve(self, exchange: Exchange, captures: Sequence[str]) -> None:
         """See `Endpoint`."""
+        if exchange.head.content_encoding is not None:
+            refuse_coding(exchange.head.content_encoding)
         source = self._formats.choose(exchange.head.content_type)
         _set_timeout(exchange, self._target.options)
         messages = source(exchange, captures, exchange.scope["query_string"], exchange.head.content_type)
         await self._target.responder.respond(exchange, messages)
+
+
+def refuse_coding(content_encoding: bytes) -> None:
+    """Raise a failure of HTTP status 415 for a coded body: a few bytes could stand for gigabytes."""
+    if content_encoding.lower() != b"identity":
+        raise failure(
+            Code.INVALID_ARGUMENT,
+            "header Content-Encoding: request bodies are taken without a coding",
+            http_status=415,
+            headers=((b"accept-encoding", b"identity"),),
+        )
 
 
 def _set_timeout(exchange: Exchange, options: MethodOptions) -> None:

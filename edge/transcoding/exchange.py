@@ -105,8 +105,8 @@ class Exchange:
     async def reply(self, status: int, headers: list[Header], body: bytes) -> None:
         """Send a whole response; its length and the request id are added to the headers."""
         self._complete(headers)
-        # RFC 9110, section 8.6: 204 has no Content-Length.
-        if status != 204:
+        # RFC 9110, section 8.6: 204 has no Content-Length; that of 304 would be the one of the body not sent.
+        if status not in (204, 304):
             headers.append((b"content-length", b"%d" % len(body)))
         self.started = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})

@@ -81,11 +81,14 @@ class RequestHead:
 
     __slots__ = (
         "accept",
+        "accept_encoding",
+        "content_encoding",
         "content_length",
         "content_type",
         "expect",
         "grpc_timeout",
         "if_none_match",
+        "if_range",
         "metadata",
         "origin",
         "range",
@@ -97,11 +100,14 @@ class RequestHead:
 
     def __init__(self) -> None:
         self.accept: bytes | None = None
+        self.accept_encoding: bytes | None = None
+        self.content_encoding: bytes | None = None
         self.content_length: bytes | None = None
         self.content_type: bytes | None = None
         self.expect: bytes | None = None
         self.grpc_timeout: bytes | None = None
         self.if_none_match: bytes | None = None
+        self.if_range: bytes | None = None
         self.origin: bytes | None = None
         self.range: bytes | None = None
         self.request_id: bytes | None = None
@@ -113,11 +119,14 @@ class RequestHead:
 
 _READ = {
     b"accept": "accept",
+    b"accept-encoding": "accept_encoding",
+    b"content-encoding": "content_encoding",
     b"content-length": "content_length",
     b"content-type": "content_type",
     b"expect": "expect",
     b"grpc-timeout": "grpc_timeout",
     b"if-none-match": "if_none_match",
+    b"if-range": "if_range",
     b"origin": "origin",
     b"range": "range",
     b"te": "te",
@@ -251,6 +260,7 @@ class ResponseHeaders:
         self._returned = frozenset(name for name in rules.returned if not name.endswith("*"))
         self._returned_prefixes = tuple(name[:-1] for name in rules.returned if name.endswith("*"))
         self._status_code = rules.status_code
+        self._body_length = rules.body_length
 
     def of_metadata(self, metadata: Iterable[MetadataPair]) -> list[Header]:
         """Return the headers of initial metadata: allowed names plain, others as `grpc-metadata-…`."""
@@ -268,10 +278,17 @@ class ResponseHeaders:
                 return status if 200 <= status <= 299 else None
         return None
 
+    def body_length(self, metadata: Iterable[MetadataPair]) -> int | None:
+        """Return how many bytes the backend says that a streamed body has, if it says so."""
+        for key, value in metadata:
+            if key == self._body_length and isinstance(value, str) and value.isascii() and value.isdigit():
+                return int(value[:18])
+        return None
+
     def _headers(self, metadata: Iterable[MetadataPair], prefix: bytes | None) -> list[Header]:
         headers: list[Header] = []
         for key, value in metadata:
-            if key == self._status_code or key == REQUEST_ID:
+            if key in (self._status_code, self._body_length, REQUEST_ID):
                 continue
             if isinstance(value, bytes):
                 data = base64.b64encode(value)

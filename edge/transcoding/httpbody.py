@@ -14,6 +14,9 @@ from edge.transcoding.errors import Code, RpcFailure, failure
 from edge.transcoding.exchange import Exchange, ResponseCutError
 from edge.transcoding.headers import Header
 from edge.transcoding.options import MethodOptions
+from edge.transcoding.profile import Profile
+from edge.transcoding.ranges import ACCEPT_RANGES, range_headers, range_of_request
+from edge.transcoding.representation import Representation
 from edge.transcoding.streaming import StreamCall
 
 _BINARY: Header = (b"content-type", b"application/octet-stream")
@@ -42,36 +45,60 @@ class HttpBodyReader:
 
 
 class HttpBodyResponder:
-    """Answers with the bytes of a unary HttpBody."""
+    """Answers with the bytes of a unary HttpBody, or the part of them that a Range asks for."""
 
     def __init__(
-        self, caller: Caller, method: MethodDescriptor, path: Sequence[FieldDescriptor], options: MethodOptions
+        self,
+        caller: Caller,
+        method: MethodDescriptor,
+        path: Sequence[FieldDescriptor],
+        options: MethodOptions,
+        profile: Profile,
     ) -> None:
         self._caller = caller
         self._read = HttpBodyReader(method, path)
         self._status = options.success_code
+        self._ranges = profile.ranges
+        self._representation = Representation(etags=profile.etags, codings=profile.codings)
 
     async def respond(self, exchange: Exchange, request: Request) -> None:
         """See `call.Responder`."""
-        reply, headers, status = await self._caller.unary(exchange, request)
+        reply, head = await self._caller.unary(exchange, request)
         content_type, data = self._read(reply)
+        headers = head.headers
         headers.append(_content_type(content_type))
-        await exchange.reply(self._status if status is None else status, headers, data)
+        status = self._status if head.status is None else head.status
+        if self._ranges and _may_be_cut(exchange, status):
+            part = range_of_request(exchange.head, headers, len(data))
+            if part is not None:
+                headers += range_headers(part, len(data))
+                await exchange.reply(206, headers, data[part.first : part.last + 1])
+                return
+            headers.append(ACCEPT_RANGES)
+        await self._representation.send(exchange, status, headers, data)
 
 
 class HttpBodyStreamResponder:
-    """Answers with the bytes of a stream of HttpBody; the first one names the content type.
+    """Answers with the bytes of a stream of HttpBody, or a part of them; the first message names the content type.
 
-    An error after the first byte cuts the connection, since only the backend knows what the bytes are.
+    Where the backend tells the body's length, the response has a Content-Length, and Range is heeded: the bytes before
+    the range are passed over, and the call is cancelled behind it. An error after the first byte, or another length
+    than was told, cuts the connection, since only the backend knows what the bytes are.
     """
 
     def __init__(
-        self, caller: Caller, method: MethodDescriptor, path: Sequence[FieldDescriptor], options: MethodOptions
+        self,
+        caller: Caller,
+        method: MethodDescriptor,
+        path: Sequence[FieldDescriptor],
+        options: MethodOptions,
+        profile: Profile,
     ) -> None:
         self._caller = caller
         self._read = HttpBodyReader(method, path)
         self._status = options.success_code
         self._idle_timeout = options.idle_timeout
+        self._ranges = profile.ranges
 
     async def respond(self, exchange: Exchange, request: Request) -> None:
         """See `call.Responder`."""
@@ -91,22 +118,55 @@ class HttpBodyStreamResponder:
             await call.close()
 
     async def _pump(self, exchange: Exchange, call: StreamCall) -> None:
+        skip, left = 0, None
         async for message in call.messages:
             call.pulse.felt()
             content_type, data = self._read(message)
             if not exchange.started:
-                await self._start(exchange, call, content_type)
+                skip, left = await self._start(exchange, call, content_type)
                 if exchange.is_head:
+                    left = 0
                     break
+            if skip:
+                data, skip = data[skip:], max(0, skip - len(data))
+            if left is not None:
+                data = data[:left]
+                left -= len(data)
             if data:
                 await exchange.write(data)
+            if left == 0:
+                break
         if not exchange.started:
-            await self._start(exchange, call, "")
+            skip, left = await self._start(exchange, call, "")
+        if left:
+            raise ResponseCutError
         await exchange.end()
 
-    async def _start(self, exchange: Exchange, call: StreamCall, content_type: str) -> None:
-        headers, status = await call.head()
-        await exchange.start(self._status if status is None else status, [_content_type(content_type), *headers])
+    async def _start(self, exchange: Exchange, call: StreamCall, content_type: str) -> tuple[int, int | None]:
+        """Begin the response; returns how many bytes to pass over, and how many to send, None for all."""
+        head = await call.head()
+        status = self._status if head.status is None else head.status
+        headers = [_content_type(content_type), *head.headers]
+        length = head.body_length
+        skip = 0
+        if length is not None:
+            left = length
+            if self._ranges and _may_be_cut(exchange, status):
+                part = range_of_request(exchange.head, headers, length)
+                if part is None:
+                    headers.append(ACCEPT_RANGES)
+                else:
+                    status, skip, left = 206, part.first, part.last + 1 - part.first
+                    headers += range_headers(part, length)
+            length = left
+            headers.append((b"content-length", b"%d" % left))
+        await exchange.start(status, headers)
+        return skip, length
+
+
+def _may_be_cut(exchange: Exchange, status: int) -> bool:
+    # A backend that answers 206 has cut the body itself.
+    return status == 200 and exchange.scope["method"] in ("GET", "HEAD")
 
 
 def _content_type(value: str) -> Header:

@@ -100,6 +100,8 @@ class HeaderRules:
     - `returned`: metadata that become response headers by their own name; a `*` at the end stands for any rest.
     - `status_code`: name of metadata by which a backend chooses another success status (200 to 299) for one call;
       empty for none.
+    - `body_length`: name of metadata by which a backend tells how many bytes a streamed google.api.HttpBody has, so
+      that the response has a Content-Length and can be asked for by its last bytes; empty for none.
     - `forward_address`: pass `x-forwarded-for` with the peer's address added, and `x-forwarded-host`.
     """
 
@@ -113,9 +115,11 @@ class HeaderRules:
     )
     reserved: tuple[str, ...] = ()
     returned: tuple[str, ...] = (
+        "accept-ranges",
         "cache-control",
         "content-disposition",
         "content-language",
+        "content-range",
         "etag",
         "last-modified",
         "link",
@@ -126,6 +130,7 @@ class HeaderRules:
         "x-ratelimit-*",
     )
     status_code: str = "x-http-code"
+    body_length: str = "x-body-length"
     forward_address: bool = True
 
 

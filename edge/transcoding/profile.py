@@ -29,6 +29,9 @@ class Profile:
     - `permanent_header_prefix`: prefix under which IANA's permanent request headers become metadata; empty for none.
     - `hide_unknown_errors`: the message of a backend's UNKNOWN status, which is what uncaught exceptions become, and
       of transport failures is replaced by one without internals.
+    - `etags`: answer GET with an ETag, and 304 where If-None-Match has it.
+    - `codings`: code replies of 1 KB and more by zstd, br or gzip, as Accept-Encoding asks; streams never.
+    - `ranges`: answer Range requests for google.api.HttpBody replies.
     - `retry_after`: seconds for the `Retry-After` of a 503 whose status says nothing about retrying; 0 for none.
     """
 
@@ -50,6 +53,9 @@ class Profile:
     stream_envelope: bool = False
     permanent_header_prefix: str = ""
     hide_unknown_errors: bool = True
+    etags: bool = True
+    codings: bool = True
+    ranges: bool = True
     retry_after: int = 1
 
 
@@ -73,6 +79,9 @@ GRPC_GATEWAY = Profile(
     stream_envelope=True,
     permanent_header_prefix="grpcgateway-",
     hide_unknown_errors=False,
+    etags=False,
+    codings=False,
+    ranges=False,
     retry_after=0,
 )
 """What grpc-gateway v2 puts on the wire with its default marshaler."""

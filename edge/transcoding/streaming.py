@@ -7,11 +7,10 @@ from typing import Any
 
 import grpc
 
-from edge.transcoding.call import Caller, ReplyEncoder, Request, not_acceptable
+from edge.transcoding.call import Caller, ReplyEncoder, ReplyHead, Request, not_acceptable
 from edge.transcoding.errors import Code, RpcFailure, failure
 from edge.transcoding.exchange import ClientGoneError, Exchange, ResponseCutError
 from edge.transcoding.framing import ArrayFrames, EnvelopeFrames, Frames, FramesFactory, NdjsonFrames, SseFrames
-from edge.transcoding.headers import Header
 from edge.transcoding.media import NO_WISHES, JsonWishes, MediaCache, json_wishes, stream_framing
 from edge.transcoding.options import Framing, MethodOptions
 from edge.transcoding.profile import Profile
@@ -109,8 +108,8 @@ class StreamCall:
             return failure(Code.DEADLINE_EXCEEDED, f"the stream sent nothing for {self._idle_timeout:g} seconds")
         raise error
 
-    async def head(self) -> tuple[list[Header], int | None]:
-        """Return the response headers of the call's initial metadata, and the status that the backend chose."""
+    async def head(self) -> ReplyHead:
+        """Return what the call's initial metadata say."""
         return await self._caller.head_of(self.messages)
 
     async def close(self) -> None:
@@ -205,8 +204,8 @@ class StreamResponder:
         await exchange.end(record)
 
     async def _start(self, exchange: Exchange, call: StreamCall, frames: Frames) -> None:
-        headers, status = await call.head()
-        await exchange.start(self._status if status is None else status, [*frames.headers, *headers])
+        head = await call.head()
+        await exchange.start(self._status if head.status is None else head.status, [*frames.headers, *head.headers])
 
     def _frames(self, accept: bytes | None) -> tuple[Frames, JsonWishes]:
         if self._fixed is not None:

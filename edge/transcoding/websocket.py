@@ -126,7 +126,7 @@ class SocketEndpoint:
         if method.server_streaming:
             await self._stream(exchange, request, options)
         else:
-            reply, _, _ = await self.caller.unary(exchange, request)
+            reply, _ = await self.caller.unary(exchange, request)
             await self._reply(exchange, reply)
         await exchange.close(NORMAL_CLOSE)
 

@@ -96,7 +96,10 @@ class LibraryBackend:
         return _http_body(b"\x89PNG\r\n" + request.name.encode(), "image/png")
 
     async def Download(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        if request.told:
+            await context.send_initial_metadata((("x-body-length", str(request.told)), ("etag", '"v1"')))
         for index in range(request.chunks):
+            self.sent += 1
             yield _http_body(b"chunk %d\n" % index, "text/plain; charset=utf-8" if index == 0 else "")
         if request.fail:
             await context.abort(grpc.StatusCode.DATA_LOSS, "the disk is gone")
