@@ -90,6 +90,43 @@ ODD_VALUES = (
 )
 ODD_KEYS = ("a", "bC", "b_c", "unknown", "", "value", "@type", "[t.ext]", "[t.none]", "1", "-0", "true")
 
+# Pieces of JSON, whole and broken, put anywhere into a text.
+FRAGMENTS = (
+    *(
+        b"",
+        b" ",
+        b"\n",
+        b'"',
+        b"\\",
+        b'\\"',
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b":",
+        b",",
+        b"null",
+        b"NaN",
+        b"1",
+        b"-",
+        b".5",
+        b"e9",
+    ),
+    *(
+        b'"":',
+        b'"a":',
+        b'"a":1,',
+        b'"unknown":{}',
+        b"\x00",
+        b"\xff",
+        b"\xc3\xa9",
+        b"\xed\xa0\x80",
+        b"\\ud800",
+        b"\\u00e9",
+    ),
+    *(b"[" * 60, b"]" * 60, b'{"a":' * 120, b"//", b"'", b"\xef\xbb\xbf", b"1" * 400),
+)
+
 
 def rounds(test: Callable[[], None]) -> None:
     """Run a property once, and on with other seeds for FUZZ_SECONDS."""
@@ -164,6 +201,32 @@ def test_both_codecs_take_and_refuse_the_same_faulty_json() -> None:
         event("refused" if plan is None else "taken")
         assert (plan is None) == (reference is None)
         assert plan is None or reference is None or same(plan, reference)
+
+    rounds(check)
+
+
+def test_both_codecs_take_and_refuse_the_same_broken_text() -> None:
+    @ROUND
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        contract = data.draw(contracts())
+        message: Any = data.draw(messages(contract, contract.messages[0]))
+        body = bytearray(PlanCodec().encoder(message.DESCRIPTOR, JsonOptions())(message))
+        for _ in range(data.draw(st.integers(1, 3))):
+            start = data.draw(st.integers(0, len(body)))
+            end = min(len(body), start + data.draw(st.integers(0, 2)))
+            body[start:end] = data.draw(st.sampled_from(FRAGMENTS))
+        note(f"{contract}\n{bytes(body)!r}")
+        options = JsonOptions()
+        plan = outcome(PlanCodec(), message, bytes(body), options)
+        exact = exactly(message, bytes(body), options)
+        assert (plan is None) == (exact is None)
+        assert plan is None or exact is None or same(plan, exact)
+        reference = outcome(ReferenceCodec(), message, bytes(body), options)
+        if (plan is None) != (reference is None):
+            assert list(divergences(Schema().message(message.DESCRIPTOR), json.loads(body)))
+        else:
+            assert plan is None or reference is None or same(plan, reference)
 
     rounds(check)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from edge.transcoding.binding import BindingOptions, RequestBinder
 from edge.transcoding.codec import JsonOptions
 from edge.transcoding.json_plan import ChoosingCodec
+from edge.transcoding.violations import BindingError
 from tests.support.random_protos import contracts, messages
 
 JSON = frozenset(f"google.protobuf.{name}" for name in ("Struct", "Value", "ListValue"))
@@ -47,7 +48,8 @@ def one(field: FieldDescriptor, value: Any, name: str) -> Iterator[tuple[str, st
         yield name, scalar(value)
     elif nested.full_name in TEXT or nested.full_name in JSON or nested.full_name.endswith("Value"):
         text = ChoosingCodec().encoder(nested, JsonOptions())(value).decode()
-        yield name, text if nested.full_name in JSON else plain(text)
+        # A Struct has no order.
+        yield name, json.dumps(json.loads(text), sort_keys=True) if nested.full_name in JSON else plain(text)
     elif nested.full_name != "google.protobuf.Any" and not field.is_repeated:
         yield from parameters(value, name + ".")
 
@@ -80,3 +82,46 @@ def test_a_message_written_as_parameters_is_bound_to_the_same_message(data: st.D
     )
     bound = made.bind((), urlencode(pairs).encode(), None)
     assert sorted(parameters(bound)) == sorted(pairs)
+
+
+PIECES = (
+    "a",
+    "b_c",
+    "value",
+    "[",
+    "]",
+    ".",
+    "=",
+    "&",
+    "+",
+    "%",
+    "%5B",
+    "%zz",
+    "%ff",
+    "1",
+    "-",
+    "true",
+    "{",
+    '"',
+    "\u00e9",
+    "].",
+    "x" * 300,
+)
+
+
+@settings(max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_any_query_is_bound_or_refused_with_its_violations(data: st.DataObject) -> None:
+    contract = data.draw(contracts())
+    names = [field.name for field in contract.messages[0].fields]
+    query = "".join(data.draw(st.lists(st.sampled_from((*PIECES, *names)), max_size=12))).encode()
+    made = RequestBinder(
+        input=contract.messages[0], path_fields=(), body="", codec=ChoosingCodec(), options=BindingOptions()
+    )
+    try:
+        made.bind((), query, None).SerializeToString()
+    except BindingError as error:
+        event("refused")
+        for violation in error.violations:
+            (violation.field + violation.description).encode()
+            assert violation.description
