@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgaia/chat/v1/completion.proto\x12\x0cgaia.chat.v1\"\x82\x01\n\x15\x43ompletionChunkChoice\x12\r\n\x05index\x18\x01 \x01(\x05\x12,\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x1d.gaia.chat.v1.CompletionDelta\x12\x1a\n\rfinish_reason\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x10\n\x0e_finish_reason\"O\n\x0f\x43ompletionDelta\x12\x11\n\x04role\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07\x63ontent\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_roleB\n\n\x08_content\"Y\n\x0f\x43ompletionUsage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x05\x12\x14\n\x0ctotal_tokens\x18\x03 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgaia/chat/v1/completion.proto\x12\x0cgaia.chat.v1\"\x91\x01\n\x15\x43ompletionChunkChoice\x12\x12\n\x05index\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12,\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x1d.gaia.chat.v1.CompletionDelta\x12\x1a\n\rfinish_reason\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\x08\n\x06_indexB\x10\n\x0e_finish_reason\"O\n\x0f\x43ompletionDelta\x12\x11\n\x04role\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07\x63ontent\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_roleB\n\n\x08_content\"Y\n\x0f\x43ompletionUsage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x05\x12\x14\n\x0ctotal_tokens\x18\x03 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gaia.chat.v1.completion_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COMPLETIONCHUNKCHOICE']._serialized_start=48
-  _globals['_COMPLETIONCHUNKCHOICE']._serialized_end=178
-  _globals['_COMPLETIONDELTA']._serialized_start=180
-  _globals['_COMPLETIONDELTA']._serialized_end=259
-  _globals['_COMPLETIONUSAGE']._serialized_start=261
-  _globals['_COMPLETIONUSAGE']._serialized_end=350
+  _globals['_COMPLETIONCHUNKCHOICE']._serialized_end=193
+  _globals['_COMPLETIONDELTA']._serialized_start=195
+  _globals['_COMPLETIONDELTA']._serialized_end=274
+  _globals['_COMPLETIONUSAGE']._serialized_start=276
+  _globals['_COMPLETIONUSAGE']._serialized_end=365
 # @@protoc_insertion_point(module_scope)
