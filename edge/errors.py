@@ -38,8 +38,10 @@ class DefaultStyle(StatusStyle):
         return {**super().value(status), "detail": status.message}
 
     def record(self, status: Status, http_status: int, request_id: str) -> bytes:
-        """Returns the native stream's `error` event."""
+        """Returns the native stream's `error` event; `provider` is there when the fault is a provider's."""
         event = {"type": "error", "error": status.message, "code": status.code, "request_id": request_id}
+        if provider := _error_info(status.details).metadata.get("provider"):
+            event["provider"] = provider
         return orjson.dumps({**event, "fallback_available": False})
 
 
@@ -126,8 +128,12 @@ _ANTHROPIC_TYPES = {
 
 
 def _reason(details: tuple[AnyMessage, ...]) -> str:
+    return str(_error_info(details).reason)
+
+
+def _error_info(details: tuple[AnyMessage, ...]) -> error_details_pb2.ErrorInfo:
     info = error_details_pb2.ErrorInfo()
-    return next((str(info.reason) for detail in details if detail.Unpack(info)), "")
+    return next((info for detail in details if detail.Unpack(info)), info)
 
 
 def _first_field(details: tuple[AnyMessage, ...]) -> str | None:
