@@ -3,6 +3,7 @@
 Settings go in by environment variables only, and nothing but HTTP, gRPC and signals goes in afterwards.
 """
 
+import asyncio
 import contextlib
 import json
 import os
@@ -152,10 +153,11 @@ class Mesh:
         await self.ready([name])
 
     async def stop(self) -> dict[str, int]:
-        """Ends what runs, the edge first; returns the exit codes."""
+        """Ends what runs, all at once; returns the exit codes."""
         await self.http.aclose()
-        running = [process for process in reversed(self.processes.values()) if process.is_running]
-        return {process.name: await process.end() for process in running}
+        running = [process for process in self.processes.values() if process.is_running]
+        codes = await asyncio.gather(*(process.end() for process in running))
+        return {process.name: code for process, code in zip(running, codes, strict=True)}
 
     async def new_admin(self) -> Caller:
         """Makes the first user and key of the installation, as the operator's command does."""
