@@ -16,12 +16,14 @@ from starlette.routing import BaseRoute, Mount, Route
 from edge.auth import Authorizer
 from edge.errors import STYLES, http_status, style_of_path
 from edge.health import HealthReporter
+from edge.limits import RequestLimits
 from edge.pages import OtherMethods, Pages
 from edge.rules import method_options
 from edge.settings import EdgeSettings
 from edge.transcoding.app import Transcoder
 from edge.transcoding.options import HeaderRules
 from edge.transcoding.profile import STRICT
+from shared.rates.limiter import RateLimiter
 from shared.rpc.channel import connect
 from shared.rpc.mesh import following, mesh_identity, reporting
 
@@ -66,12 +68,26 @@ async def serving(settings: EdgeSettings) -> AsyncIterator[Starlette]:
         identity = mesh_identity(settings.env, channels["auth"], capacity=settings.key_cache_size)
         await stack.enter_async_context(following(identity.feed, channels["auth"]))
         await stack.enter_async_context(reporting(identity.refusals, channels["auth"]))
+        limits = await stack.enter_async_context(_request_limits(settings))
         # Compiled before the first request, so that faulty contracts stop the start.
         transcoder = build_transcoder(
-            channels, Authorizer(services(), identity.authenticator, settings.trusted_proxies)
+            channels, Authorizer(services(), identity.authenticator, settings.trusted_proxies, limits)
         )
         pages = Pages(HealthReporter(channels, version()), version())
         yield Starlette(routes=routes(pages, transcoder))
+
+
+@contextlib.asynccontextmanager
+async def _request_limits(settings: EdgeSettings) -> AsyncIterator[RequestLimits]:
+    limiter = RateLimiter(settings.rate_limit_url.get_secret_value() if settings.rate_limit_url else "")
+    try:
+        yield RequestLimits(
+            limiter,
+            per_key=settings.requests_per_minute_per_key,
+            per_address=settings.requests_per_minute_per_address,
+        )
+    finally:
+        await limiter.close()
 
 
 def routes(pages: Pages, transcoder: Transcoder) -> list[BaseRoute]:

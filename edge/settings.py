@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from shared.settings import CommonSettings
+from shared.settings import CommonSettings, RateLimitUrl
 
 
 class EdgeSettings(CommonSettings):
@@ -19,3 +19,9 @@ class EdgeSettings(CommonSettings):
     """How many keys' identities are kept."""
     trusted_proxies: int = Field(default=0, ge=0, le=8)
     """How many proxies in front of the edge add to X-Forwarded-For; 0 takes the peer's own address."""
+    rate_limit_url: RateLimitUrl | None = Field(default=None)
+    """Redis or Valkey that counts for several edges together; unset, each edge counts by itself."""
+    requests_per_minute_per_key: int = Field(default=0, ge=0)
+    """Most requests a minute with a key that has no limit of its own; 0 is no limit."""
+    requests_per_minute_per_address: int = Field(default=0, ge=0)
+    """Most requests a minute from one address; 0 is no limit."""

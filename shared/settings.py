@@ -40,6 +40,17 @@ def split_listen_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def _check_rate_limit_url(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(RATE_LIMIT_SCHEMES):
+        raise ValueError(f"must start with one of {', '.join(RATE_LIMIT_SCHEMES)}")
+    return url
+
+
+RATE_LIMIT_SCHEMES = ("redis://", "rediss://", "redis+unix://", "valkey://", "valkeys://", "valkey+unix://")
+
+RateLimitUrl = Annotated[SecretStr, AfterValidator(_check_rate_limit_url)]
+"""URL of a Redis or Valkey, kept from logs and messages."""
+
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_normalise_secret_url)]
 """A Postgres URL, kept from logs and messages; `postgres://` becomes `postgresql://`."""
 

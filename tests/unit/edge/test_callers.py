@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge.auth import address_of, key_of
+from edge.callers import address_of, key_of
 from edge.transcoding.errors import RpcFailure
 
 

@@ -1,0 +1,76 @@
+"""What a request says of its caller: the credential it brings, and the address it comes from."""
+
+import ipaddress
+import re
+from urllib.parse import unquote_to_bytes
+
+from google.rpc import code_pb2
+from starlette.types import Scope
+
+from edge.transcoding.errors import RpcFailure, failure
+from shared.identity import api_key
+
+CHALLENGE = ((b"www-authenticate", b'Bearer realm="gaia"'),)
+MISSING_KEY = "no API key; send one as X-API-Key or as Authorization: Bearer"
+TWO_KEYS = "two different API keys in one request; send one"
+KEY_IN_URL = (
+    "an API key in the URL, which ends up in logs and histories; send it as X-API-Key, and rotate the one in this URL"
+)
+_KEY_IN_URL = re.compile(rf"{api_key.PATTERN}|(?:^|&)(?:x[-_])?(?:api[-_]?)?key=".encode(), re.IGNORECASE)
+
+
+def key_of(scope: Scope) -> str:
+    """Returns the key of a request. Raises RpcFailure when there is none, or more than one."""
+    found: set[bytes] = set()
+    for name, value in scope["headers"]:
+        if name == b"x-api-key":
+            found.add(value.strip())
+        elif name == b"authorization":
+            scheme, _, credential = value.partition(b" ")
+            if scheme.lower() != b"bearer":
+                raise unauthenticated("Authorization must be `Bearer <API key>`")
+            found.add(credential.strip())
+    found.discard(b"")
+    if not found:
+        raise unauthenticated(MISSING_KEY)
+    if len(found) > 1:
+        raise failure(code_pb2.INVALID_ARGUMENT, TWO_KEYS)
+    key = found.pop()
+    # What is longer than any key is not worth a digest.
+    return key.decode("latin-1") if len(key) <= api_key.MAX_LENGTH else ""
+
+
+def address_of(scope: Scope, trusted_proxies: int) -> str:
+    """Returns the caller's address: the peer's, or what the nearest untrusted hop of X-Forwarded-For is.
+
+    An IPv6 address counts as its /64, which is what one subscriber has.
+    """
+    client = scope.get("client")
+    address = client[0] if client else ""
+    if trusted_proxies:
+        values = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
+        hops = [hop.strip() for hop in values.decode("latin-1").split(",") if hop.strip()]
+        if hops:
+            address = hops[-min(trusted_proxies, len(hops))]
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    if parsed.version == 6:
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
+
+
+def refuse_key_in_url(scope: Scope) -> None:
+    """Raises RpcFailure, 400, when the path or the query holds a key, or a parameter that is meant for one."""
+    query: bytes = scope["query_string"]
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    if query and _KEY_IN_URL.search(unquote_to_bytes(query)):
+        raise failure(code_pb2.INVALID_ARGUMENT, KEY_IN_URL)
+    if b"gaia_" in path and _KEY_IN_URL.search(unquote_to_bytes(path)):
+        raise failure(code_pb2.INVALID_ARGUMENT, KEY_IN_URL)
+
+
+def unauthenticated(message: str) -> RpcFailure:
+    """The failure of a request whose caller is not known: 401, with the challenge that HTTP asks for."""
+    return failure(code_pb2.UNAUTHENTICATED, message, headers=CHALLENGE)

@@ -1,0 +1,131 @@
+"""Limits a minute: in this process, or shared by several through Redis or Valkey."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from limits.aio.storage.redis import RedisStorage
+from redis.asyncio import BlockingConnectionPool
+from redis.exceptions import RedisError
+
+from shared.rates.windows import WINDOW_SECONDS, Windows
+
+logger = logging.getLogger(__name__)
+
+STORE_SECONDS = 0.1
+"""How long a request waits for the shared store before it is counted here instead."""
+RETRY_SECONDS = 1.0
+"""How long a store that failed is left alone."""
+MAX_CONNECTIONS = 50
+UNBOUNDED = 2**53
+"""A limit that nothing reaches and that Redis's numbers hold exactly."""
+_PREFIX = "gaia:rates"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether something may be used now, of what limit, what is left of it, and in how many seconds more will be."""
+
+    allowed: bool
+    limit: int
+    remaining: int
+    reset: int
+
+
+class RateLimiter:
+    """Counts uses a minute by key.
+
+    With no URL it counts in this process and answers at once. With one (`redis://`, `rediss://`, `valkey://`,
+    `valkeys://`, `redis+unix://`) all processes with the same URL count together; while that store does not answer,
+    each counts by itself, so that a store that is down neither stops requests nor lifts the limits. `fallbacks` counts
+    the uses for which that was so, `degraded` tells whether it is so now.
+    """
+
+    def __init__(self, url: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._windows = Windows(clock)
+        self._store = _open(url) if url else None
+        self._retry_at = float("-inf")
+        self.fallbacks = 0
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the shared store is left alone because it failed."""
+        return self._clock() < self._retry_at
+
+    def hit(self, key: str, limit: int, amount: int = 1) -> Verdict | Awaitable[Verdict]:
+        """Counts an amount unless it would exceed the limit of a minute.
+
+        The verdict comes at once where the counting is done in this process.
+        """
+        if self._store is None:
+            return self._hit_here(key, limit, amount)
+        return self._hit_store(self._store, key, limit, amount)
+
+    async def charge(self, key: str, amount: int) -> None:
+        """Counts an amount whatever the limit: what was used up before its size was known, such as tokens."""
+        verdict = self.hit(key, UNBOUNDED, amount)
+        if not isinstance(verdict, Verdict):
+            await verdict
+
+    async def close(self) -> None:
+        """Closes connections to the shared store."""
+        if self._store is not None:
+            connection = self._store.bridge.get_connection()  # type: ignore[attr-defined] # its base class lacks it
+            # A client does not close a pool that was handed to it.
+            await connection.connection_pool.disconnect()
+
+    def _hit_here(self, key: str, limit: int, amount: int) -> Verdict:
+        allowed = self._windows.take(key, limit, amount)
+        return _verdict(allowed, limit, *self._windows.state(key))
+
+    async def _hit_store(self, store: RedisStorage, key: str, limit: int, amount: int) -> Verdict:
+        if self.degraded:
+            self.fallbacks += 1
+            return self._hit_here(key, limit, amount)
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                allowed = await store.acquire_sliding_window_entry(key, limit, WINDOW_SECONDS, amount)
+                state = await store.get_sliding_window(key, WINDOW_SECONDS)
+        except (RedisError, OSError, TimeoutError) as error:
+            self._retry_at = self._clock() + RETRY_SECONDS
+            self.fallbacks += 1
+            logger.warning("rate limits are counted here: their store failed", extra={"cause": type(error).__name__})
+            return self._hit_here(key, limit, amount)
+        return _verdict(allowed, limit, *state)
+
+
+def _verdict(
+    allowed: bool, limit: int, previous: int, previous_left: float, current: int, current_left: float
+) -> Verdict:
+    weighted = previous * previous_left / WINDOW_SECONDS + current
+    waits = []
+    if previous:
+        waits.append(previous_left % (WINDOW_SECONDS / previous))
+    if current:
+        waits.append(current_left % WINDOW_SECONDS)
+    wait = math.ceil(min(waits)) if waits else 0
+    return Verdict(allowed, limit, max(0, limit - math.floor(weighted)), wait if allowed else max(1, wait))
+
+
+def _open(url: str) -> RedisStorage:
+    # One client speaks to both; limits would want another one for Valkey's schemes.
+    scheme, _, rest = url.partition("://")
+    uri = f"{scheme.replace('valkey', 'redis')}://{rest}"
+    # The default pool refuses what is too much at once; this one lets it wait, as long as the request may.
+    pool = BlockingConnectionPool.from_url(
+        uri.replace("redis+unix", "unix"),
+        max_connections=MAX_CONNECTIONS,
+        timeout=STORE_SECONDS,
+        socket_timeout=STORE_SECONDS,
+        socket_connect_timeout=STORE_SECONDS,
+    )
+    return RedisStorage(
+        f"async+{uri}",
+        implementation="redispy",
+        key_prefix=_PREFIX,
+        connection_pool=pool,  # type: ignore[arg-type] # passed on to the client as it is
+    )

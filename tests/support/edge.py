@@ -1,0 +1,29 @@
+"""An edge in the test's own process, over real HTTP, in front of an auth service."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+
+from edge.app import serving
+from edge.settings import EdgeSettings
+from tests.support.asgi_server import running_asgi
+
+
+@contextlib.asynccontextmanager
+async def running_edge(auth_address: str, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """Runs an edge in front of the auth service at an address, and yields a client of it; chat and asset are away."""
+    chosen = EdgeSettings(
+        env="test",
+        auth_target=f"dns:///{auth_address}",
+        chat_target="dns:///127.0.0.1:1",
+        asset_target="dns:///127.0.0.1:1",
+        **settings,
+    )
+    async with (
+        serving(chosen) as app,
+        running_asgi(app) as url,
+        httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as client,
+    ):
+        yield client
