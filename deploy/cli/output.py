@@ -36,8 +36,8 @@ def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None
         table.add_row(*(_text(row.get(column)) for column in columns))
     console = Console()
     wide = console.options.update(max_width=_WIDEST)
-    width = max(console.width, Measurement.get(console, wide, table).maximum)
-    console.print(table, width=width, soft_wrap=True, crop=False)
+    console.width = max(console.width, Measurement.get(console, wide, table).maximum)
+    console.print(table)
 
 
 def _text(value: Any) -> str:
