@@ -95,7 +95,10 @@ async def _report(refusals: RefusalCounter, auth: "AuditServiceAsyncStub") -> No
 
 @contextlib.asynccontextmanager
 async def background(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs a coroutine beside the block and cancels it at its end; should it fail, the block fails with it."""
+    """Runs a coroutine beside the block and cancels it at its end; should it fail, the block fails with it.
+
+    An error of the block, or of the coroutine, comes out as it is and not as a group of one.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(coroutine)
@@ -103,8 +106,7 @@ async def background(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None
                 yield
             finally:
                 task.cancel()
-    except BaseExceptionGroup as failed:
-        # Whoever waits for an OSError must get one, not a group of it.
-        if len(failed.exceptions) == 1:
-            raise failed.exceptions[0] from None
-        raise
+    except BaseExceptionGroup as errors:
+        if len(errors.exceptions) > 1:
+            raise
+        raise errors.exceptions[0] from errors.exceptions[0].__cause__
