@@ -2,9 +2,9 @@
 
 usage: python protos/generate.py [--check] [--against REF]
 
-Without options: regenerate `protos/stubs`, lint, and refuse changes that break clients of the git revision REF
-(default `main`; skipped where the revision has no contracts). With --check nothing is written: the stubs are generated
-into a temporary folder and compared with the committed ones.
+Without options: regenerate `protos/stubs` and `protos/ACCESS.md`, lint, and refuse changes that break clients of the
+git revision REF (default `main`; skipped where the revision has no contracts). With --check nothing is written: both
+are generated elsewhere and compared with the committed ones.
 Exit code 1 says what is wrong; the tools' own messages stand above it.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 
 PROTOS = Path(__file__).resolve().parent
 STUBS = PROTOS / "stubs"
+ACCESS = PROTOS / "ACCESS.md"
 SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
@@ -43,6 +44,12 @@ def image(root: Path, target: Path) -> Path:
     """Writes a self-contained descriptor set, with comments, of the contracts below `root`."""
     protoc(root, "--include_imports", "--include_source_info", f"--descriptor_set_out={target}")
     return target
+
+
+def access_table(image_file: Path, stubs: Path) -> str:
+    """Returns who may call what, as Markdown."""
+    command = [sys.executable, str(PROTOS / "access.py"), str(image_file), str(stubs)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own script
 
 
 def differences(left: Path, right: Path) -> list[str]:
@@ -93,12 +100,16 @@ def main() -> None:
             then = image(before, work / "then.binpb")
             run([buf, "breaking", str(now), "--against", str(then), "--config", config])
         generate(work / "stubs")
+        access = access_table(now, work / "stubs")
         if arguments.check:
+            if not ACCESS.exists() or ACCESS.read_text() != access:
+                raise SystemExit("protos/ACCESS.md differs from the contracts, run `make protos`")
             if drift := differences(work / "stubs", STUBS):
                 raise SystemExit(f"protos/stubs differs from the contracts, run `make protos`: {', '.join(drift)}")
         else:
             shutil.rmtree(STUBS, ignore_errors=True)
             shutil.copytree(work / "stubs", STUBS)
+            ACCESS.write_text(access)
 
 
 if __name__ == "__main__":
