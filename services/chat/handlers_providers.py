@@ -4,8 +4,8 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
+from gaia.chat.v1 import model_pb2, provider_service_pb2_grpc
 from gaia.chat.v1 import provider_service_pb2 as pb
-from gaia.chat.v1 import provider_service_pb2_grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chat.catalogue import Catalogue, ModelSpec, ProviderSpec
@@ -122,6 +122,7 @@ def _encode_model(model: ModelSpec) -> pb.ProviderModel:
         capabilities=model.capabilities,
         max_tokens=model.max_tokens,
         context_window=model.context_window,
+        pricing=model_pb2.ModelPricing(),
     )
     if model.input_price is not None:
         encoded.pricing.input_tokens_per_million = float(model.input_price)

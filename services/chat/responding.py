@@ -12,10 +12,13 @@ from services.chat.providers import errors
 from services.chat.providers.base import Provider
 from services.chat.selection import Selection
 from services.chat.turn import Delta, Reply, ReplyBuilder, Turn
-from shared.errors import BadUpstream, DeadlineExceeded, GaiaError, ResourceExhausted, Unavailable
+from shared.errors import BadUpstream, DeadlineExceeded, ResourceExhausted, Unavailable
 
 FAULTS = (Unavailable, BadUpstream, DeadlineExceeded, ResourceExhausted)
 """Errors that are the provider's and not the request's: they count against it, and another one may do better."""
+
+FAIR_MILLISECONDS = 10_000
+"""A caller may set any time limit; missing a shorter one says nothing about the provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +63,13 @@ class Responder:
                 fitted, _ = self.fit(turn, model)
                 async with asyncio.timeout_at(deadline):
                     reply = await self.providers[model.provider].complete(fitted, model)
-            except (*FAULTS, TimeoutError) as failure:
-                error = self.failed(model, failure)
-                if number + 1 == len(candidates) or isinstance(failure, TimeoutError):
-                    raise error from failure
+            except TimeoutError as late:
+                self.late(model, began)
+                raise errors.timed_out(model.provider) from late
+            except FAULTS:
+                self.board.failed(model.provider)
+                if number + 1 == len(candidates):
+                    raise
                 continue
             elapsed = _milliseconds_since(began)
             self.board.succeeded(model.provider, model.id, elapsed, elapsed)
@@ -74,10 +80,10 @@ class Responder:
         """Begins a stream; nothing is asked before its events are."""
         return StreamedAnswer(self, turn, selection, deadline)
 
-    def failed(self, model: ModelSpec, failure: GaiaError | TimeoutError, first_word: float | None = None) -> GaiaError:
-        """Counts a failure against a provider and returns the error to raise."""
-        self.board.failed(model.provider, first_word)
-        return errors.timed_out(model.provider) if isinstance(failure, TimeoutError) else failure
+    def late(self, model: ModelSpec, began: float, first_word: float | None = None) -> None:
+        """Counts a deadline that passed against the provider, if the caller had left it a fair time."""
+        if _milliseconds_since(began) >= FAIR_MILLISECONDS:
+            self.board.failed(model.provider, first_word)
 
 
 class StreamedAnswer:
@@ -105,8 +111,9 @@ class StreamedAnswer:
                         yield delta
                 return
             except FAULTS as failure:
-                last = number + 1 == len(self._candidates) or self._late()
-                if last or self.reply.has_content:
+                others = number + 1 < len(self._candidates)
+                if not others or self.reply.has_content or self._late():
+                    failure.metadata["fallback_available"] = str(others).lower()
                     raise
                 following = self._candidates[number + 1]
                 yield Fallback(f"{failure}; trying {following.id} of {following.provider}", following)
@@ -122,8 +129,12 @@ class StreamedAnswer:
                 try:
                     async with asyncio.timeout_at(self._deadline):
                         delta = await anext(deltas, None)
-                except (*FAULTS, TimeoutError) as failure:
-                    raise self._responder.failed(model, failure, first_word) from failure
+                except TimeoutError as late:
+                    self._responder.late(model, began, first_word)
+                    raise errors.timed_out(model.provider) from late
+                except FAULTS:
+                    board.failed(model.provider, first_word)
+                    raise
                 if delta is None:
                     break
                 if first_word is None and (delta.text or delta.tool_calls):

@@ -4,27 +4,29 @@ import re
 
 MAX_HELD = 256
 """Characters after which a word without end (an address, base64) is passed on in pieces."""
+MAX_HELD_UNSPACED = 32
+"""The same for text in other scripts than the Latin one, some of which put no white space between words."""
 
-# A word ends at white space; scripts that do without it (from the CJK radicals on) may be cut anywhere.
-_BOUNDARY = re.compile(r"\s|[\u2e80-\U0010ffff]")
+_BOUNDARY = re.compile(r"\s")
 
 
 class WholeWords:
-    """Passes text on in whole words: what may be the beginning of a longer word waits for its rest."""
+    """Passes text on in whole words, each with the white space behind it: a word's beginning waits for its end."""
 
     def __init__(self) -> None:
         self._held = ""
 
     def add(self, text: str) -> str:
         """Takes a piece and returns what is whole by now, which may be nothing."""
-        text = self._held + text
+        whole = self._held + text
         end = 0
-        for match in _BOUNDARY.finditer(text, max(0, len(self._held) - 1)):
+        for match in _BOUNDARY.finditer(whole, len(self._held)):
             end = match.end()
-        if len(text) - end > MAX_HELD:
-            end = len(text)
-        self._held = text[end:]
-        return text[:end]
+        rest = whole[end:]
+        if len(rest) > (MAX_HELD if rest.isascii() else MAX_HELD_UNSPACED):
+            end, rest = len(whole), ""
+        self._held = rest
+        return whole[:end]
 
     def rest(self) -> str:
         """Returns what is left at the end."""

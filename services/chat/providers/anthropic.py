@@ -45,6 +45,8 @@ class AnthropicProvider:
                 async for chunk in chunks:
                     if (events := reader.feed(chunk)) and (delta := decoder.decode(events)) is not None:
                         yield delta
+                    if decoder.failure is not None:
+                        raise decoder.failure
                     if decoder.done:
                         await drain(chunks)
                         break

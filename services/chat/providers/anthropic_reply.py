@@ -7,6 +7,7 @@ import orjson
 
 from services.chat.providers import errors
 from services.chat.turn import Delta, FinishReason, Reply, ToolCall, ToolCallDelta, Usage
+from shared.errors import GaiaError
 
 _REASONS: Mapping[str, FinishReason] = {
     "end_turn": FinishReason.STOP,
@@ -49,9 +50,13 @@ class EventDecoder:
         self._whole_inputs: dict[int, str] = {}
         self._finished = False
         self.done = False
+        self.failure: GaiaError | None = None
 
     def decode(self, events: Sequence[bytes]) -> Delta | None:
-        """Decodes events that arrived together; None where they add nothing. Raises for an error or nonsense."""
+        """Decodes events that arrived together; None where they add nothing.
+
+        An error or nonsense among them is put down as `failure`, so that what came before it is not lost.
+        """
         delta = Delta()
         texts: list[str] = []
         calls: list[ToolCallDelta] = []
@@ -59,15 +64,19 @@ class EventDecoder:
             try:
                 event = orjson.loads(data)
                 self._take(event, texts, calls, delta)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise errors.nonsense(self._provider, "an event that is none") from error
-            if self.done:
+            except GaiaError as failure:
+                self.failure = failure
+            except (ValueError, TypeError, KeyError, AttributeError):
+                self.failure = errors.nonsense(self._provider, "an event that is none")
+            if self.done or self.failure is not None:
                 break
         delta.text, delta.tool_calls = "".join(texts), calls
         return delta if delta.text or calls or delta.finish_reason is not None or delta.usage is not None else None
 
     def check_end(self) -> None:
-        """Raises when the stream is over before the reply was."""
+        """Raises the failure, or the error of a stream that was over before the reply was."""
+        if self.failure is not None:
+            raise self.failure
         if not (self.done and self._finished):
             raise errors.cut(self._provider)
 

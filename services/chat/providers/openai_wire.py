@@ -22,6 +22,7 @@ from services.chat.turn import (
     Turn,
     Usage,
 )
+from shared.errors import GaiaError
 
 DONE = b"[DONE]"
 
@@ -97,9 +98,13 @@ class ChunkDecoder:
         self._setting = setting
         self._finished = False
         self.done = False
+        self.failure: GaiaError | None = None
 
     def decode(self, events: Sequence[bytes]) -> Delta | None:
-        """Decodes events that arrived together; None where they add nothing. Raises for an error or nonsense."""
+        """Decodes events that arrived together; None where they add nothing.
+
+        An error or nonsense among them is put down as `failure`, so that what came before it is not lost.
+        """
         delta = Delta()
         texts: list[str] = []
         others: list[tuple[int, str]] = []
@@ -109,14 +114,18 @@ class ChunkDecoder:
             if event == DONE:
                 self.done = True
                 break
-            chunk = self._load(event)
             try:
+                chunk = self._load(event)
                 choices = chunk.get("choices") or ()
                 usage = decode_usage(chunk.get("usage"))
                 for choice in choices:
                     self._add(choice, texts, others, calls, delta)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise errors.nonsense(self._provider, "a chunk that is none") from error
+            except GaiaError as failure:
+                self.failure = failure
+                break
+            except (ValueError, TypeError, KeyError, AttributeError):
+                self.failure = errors.nonsense(self._provider, "a chunk that is none")
+                break
             if usage is not None:
                 delta.usage = usage
             if choices or usage is None or self._show_usage:
@@ -126,17 +135,14 @@ class ChunkDecoder:
         return delta if delta.openai_records or delta.usage is not None else None
 
     def check_end(self) -> None:
-        """Raises when the stream is over before the reply was."""
+        """Raises the failure, or the error of a stream that was over before the reply was."""
+        if self.failure is not None:
+            raise self.failure
         if not (self.done and self._finished):
             raise errors.cut(self._provider)
 
     def _load(self, event: bytes) -> dict[str, Any]:
-        try:
-            chunk = orjson.loads(event)
-        except orjson.JSONDecodeError as error:
-            raise errors.nonsense(self._provider, "a chunk that is no JSON") from error
-        if not isinstance(chunk, dict):
-            raise errors.nonsense(self._provider, "a chunk that is no object")
+        chunk: dict[str, Any] = orjson.loads(event)
         if chunk.get("error"):
             raise errors.from_stream(self._provider, chunk["error"], self._setting)
         return chunk
