@@ -86,3 +86,16 @@ def test_a_providers_nonsense_is_502_and_nothing_else_leaves_the_table():
 )
 def test_a_path_without_a_route_answers_like_its_neighbours(path, style):
     assert style_of_path(path) == style
+
+
+def test_the_native_streams_error_event_names_the_provider():
+    info = error_details_pb2.ErrorInfo(reason="PROVIDER_TIMEOUT", metadata={"provider": "openai"})
+    status = Status(code_pb2.DEADLINE_EXCEEDED, "openai took too long", (packed(info),))
+    assert json.loads(STYLES[""].record(status, 504, "request-1")) == {
+        "type": "error",
+        "error": "openai took too long",
+        "provider": "openai",
+        "fallback_available": False,
+        "code": 4,
+        "request_id": "request-1",
+    }
