@@ -22,4 +22,4 @@ def deploy(
         for command in commands:
             print(command)
         return
-    run_plan(commands, migrate=migrate)
+    run_plan(commands, env, migrate=migrate)

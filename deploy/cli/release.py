@@ -5,9 +5,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from deploy.local.errors import StackError
 
@@ -15,7 +16,16 @@ ENVIRONMENTS = ("dev", "staging", "prod")
 SERVICES = ("auth", "chat", "asset", "edge")
 """In the order of releasing: what is called before what calls it."""
 FOLDER = Path("deploy/fly")
-PORTS = {"auth": 8001, "asset": 8002, "chat": 8003}
+PORTS: Mapping[str, int] = MappingProxyType({"auth": 8001, "asset": 8002, "chat": 8003})
+CALLS: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "auth": (),
+        "chat": ("GAIA_AUTH_TARGET",),
+        "asset": ("GAIA_AUTH_TARGET",),
+        "edge": ("GAIA_AUTH_TARGET", "GAIA_CHAT_TARGET", "GAIA_ASSET_TARGET"),
+    }
+)
+"""Variables with the addresses of what a service calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +67,16 @@ def plan(environment: str, services: str, *, migrate: bool) -> list[Command]:
     return commands + [_release(name, environment) for name in SERVICES if name in names]
 
 
-def run_plan(commands: Sequence[Command], *, migrate: bool) -> None:
-    """Runs the commands one after the other and stops at the first that fails. Raises StackError."""
+def run_plan(commands: Sequence[Command], environment: str, *, migrate: bool) -> None:
+    """Runs the commands of an environment one after the other, up to the first that fails. Raises StackError."""
     if not FOLDER.is_dir():
         raise StackError(f"{FOLDER} is not here; run this from the project's root")
     if shutil.which("fly") is None:
         raise StackError("fly is not installed; it is Fly's command line, flyctl")
     if migrate and not os.environ.get("DATABASE_URL"):
         raise StackError(
-            "DATABASE_URL: set it to the owner's URL, through `fly proxy 15432:5432 --app gaia-db-ENV`, "
-            "or say --no-migrate"
+            "DATABASE_URL: set it to the owner's URL, reachable through "
+            f"`fly proxy 15432:5432 --app {database_name(environment)}`, or say --no-migrate"
         )
     for command in commands:
         print(f"+ {command}", file=sys.stderr, flush=True)
@@ -76,7 +86,9 @@ def run_plan(commands: Sequence[Command], *, migrate: bool) -> None:
 
 
 def _release(service: str, environment: str) -> Command:
-    variables = {"GAIA_ENV": environment, **({} if service == "auth" else targets(environment))}
+    called = targets(environment)
+    wanted = CALLS[service]
+    variables = {"GAIA_ENV": environment, **{name: called[name] for name in wanted}}
     words = [
         "fly",
         "deploy",
