@@ -33,11 +33,14 @@ def protoc(root: Path, *options: str) -> None:
 
 
 def generate(target: Path) -> None:
-    """Writes messages, gRPC classes and type stubs of all contracts below `target`."""
-    target.mkdir(parents=True, exist_ok=True)
+    """Writes messages, gRPC classes, type stubs and a descriptor set with comments of all contracts below `target`."""
+    (target / "gaia").mkdir(parents=True, exist_ok=True)
     plugins = [f"--plugin=protoc-gen-{name}={SCRIPTS / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")]
     outputs = [f"--{name}_out={target}" for name in ("python", "grpc_python")]
-    protoc(PROTOS, *plugins, *outputs, f"--mypy_out=quiet:{target}", f"--mypy_grpc_out=quiet:{target}")
+    outputs += [f"--mypy_out=quiet:{target}", f"--mypy_grpc_out=quiet:{target}"]
+    # Generated modules have no comments; the OpenAPI document takes them from here.
+    outputs += ["--include_source_info", f"--descriptor_set_out={target / 'gaia' / 'descriptors.binpb'}"]
+    protoc(PROTOS, *plugins, *outputs)
 
 
 def image(root: Path, target: Path) -> Path:
@@ -56,7 +59,8 @@ def differences(left: Path, right: Path) -> list[str]:
     """Names the generated files that exist on one side only or differ."""
 
     def names(root: Path) -> set[str]:
-        return {str(path.relative_to(root)) for path in root.rglob("*.py*") if "__pycache__" not in path.parts}
+        files = (path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        return {str(path.relative_to(root)) for path in files}
 
     both = names(left) & names(right)
     _, different, unreadable = filecmp.cmpfiles(left, right, sorted(both), shallow=False)
