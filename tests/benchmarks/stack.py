@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,11 +24,14 @@ STOP_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running platform: the edge's URL, a key, the pids of its processes by name, and how long the start took."""
+    """A running platform: the edge's URL, a key, the pids of its processes and the ports of its services by name, and
+    how long the start took.
+    """
 
     url: str
     key: str
     pids: Mapping[str, int]
+    ports: Mapping[str, int]
     start_seconds: float
 
     @property
@@ -51,10 +55,11 @@ def home_folder() -> Iterator[Path]:
 def running_stack(home: Path, environment: Mapping[str, str]) -> Iterator[Stack]:
     """Runs `gaia up` on free ports. Raises RuntimeError with its output when it does not come up."""
     port = free_port()
+    ports = {name: free_port() for name in ("auth", "chat", "asset")}
     settings = {
         "GAIA_HOME": str(home),
         "GAIA_EDGE_PORT": str(port),
-        **{f"GAIA_{name}_PORT": str(free_port()) for name in ("AUTH", "CHAT", "ASSET")},
+        **{f"GAIA_{name.upper()}_PORT": str(number) for name, number in ports.items()},
         **environment,
     }
     log = home.parent / "up.log"
@@ -73,13 +78,23 @@ def running_stack(home: Path, environment: Mapping[str, str]) -> Iterator[Stack]
         took = time.monotonic() - began
         state = json.loads((home / "state.json").read_text())
         pids = {one["name"]: one["pid"] for one in state["processes"]}
-        yield Stack(url, (home / "dev-api-key").read_text().strip(), pids, took)
+        yield Stack(url, (home / "dev-api-key").read_text().strip(), pids, ports, took)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
+    """Returns when a process listens on a port. Raises RuntimeError when it ends or takes too long."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    raise RuntimeError(f"{process.args!r} does not listen on port {port}")
 
 
 def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
