@@ -64,8 +64,7 @@ class ReferenceCodec:
 
 def _load(body: bytes, options: JsonOptions) -> object:
     try:
-        tree = json.loads(body.decode("utf-8"), object_pairs_hook=_object)
-        orjson.loads(body)
+        tree: object = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise BindingError([Violation("", "the body is not valid JSON in UTF-8, or repeats a key")]) from None
     if nests_deeper(body, options.max_depth):
@@ -79,6 +78,10 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(plain) != len(pairs):
         raise ValueError("repeated key")
     return plain
+
+
+def _refuse_constant(text: str) -> object:
+    raise ValueError(text)
 
 
 def _parse(tree: Any, message: Message, options: JsonOptions, wanted: str) -> None:

@@ -25,7 +25,7 @@ REASONS = {
     "extension name": "an unknown extension is an unknown field like any other, which an option ignores",
     "field mask": "paths in the contract's spelling are taken; empty and odd paths are refused",
     "float range": "a number beyond a float or double is refused in every form; what rounds to the largest is taken",
-    "map key": "integer keys are decimal, and no two name one entry",
+    "map key": "integer keys are decimal, no two name one entry, and they are read even if the value is ignored",
     "message": "a message is an object; json_format walks a string or list as if it were one",
     "null value": "null is a value of NullValue wherever it stands, counts in a oneof, and empties any repeated field",
     "number text": "numbers in strings have JSON's grammar; json_format takes Python's (1_0, +1, inf, other digits)",
@@ -62,6 +62,14 @@ def divergences(shape: MessageShape, tree: Any) -> Iterator[str]:
             yield "field mask"
     elif kind is MessageKind.ANY:
         yield from _any(shape, tree)
+    elif _beyond_double(tree):
+        yield "float range"
+
+
+def _beyond_double(tree: Any) -> bool:
+    if isinstance(tree, dict | list):
+        return any(map(_beyond_double, tree.values() if isinstance(tree, dict) else tree))
+    return isinstance(tree, float) and math.isinf(tree)
 
 
 def _object(shape: MessageShape, tree: Any) -> Iterator[str]:
@@ -95,9 +103,11 @@ def _object(shape: MessageShape, tree: Any) -> Iterator[str]:
 def _map(field: FieldShape, tree: dict[str, Any]) -> Iterator[str]:
     assert field.key is not None
     assert field.value is not None
-    integers = field.key.type in INTEGER_RANGES
-    if integers and (not all(map(_DECIMAL.match, tree)) or len({int(key) for key in tree}) < len(tree)):
-        yield "map key"
+    low, high = INTEGER_RANGES.get(field.key.type, (0, 0))
+    if high:
+        keys = [int(key) if _DECIMAL.match(key) else None for key in tree]
+        if None in keys or len(set(keys)) < len(keys) or not all(low <= (key or 0) <= high for key in keys):
+            yield "map key"
     for value in tree.values():
         yield from _one(field.value, value, inside=True)
 
@@ -145,7 +155,8 @@ def _integer(value: Any) -> Iterator[str]:
             yield "number text"
     elif isinstance(value, str) and _DECIMAL.match(value):
         return
-    elif isinstance(value, float | str) and abs(float(value)) >= 2**53:
+    elif isinstance(value, float | str) and (abs(float(value)) >= 2**53 or not float(value)):
+        # Nothing of 1e-400 is left in a double.
         yield "wide number"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message import Message
-from hypothesis import HealthCheck, event, given, note, seed, settings
+from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 
 from edge.transcoding.codec import Codec, JsonOptions
@@ -22,8 +22,10 @@ from edge.transcoding.json_reference import ReferenceCodec
 from edge.transcoding.schema import Schema
 from edge.transcoding.violations import BindingError
 from tests.support.json_divergences import divergences
-from tests.support.random_protos import TEXTS, contracts, messages, new
+from tests.support.random_json import random_json
+from tests.support.random_protos import Contract, contracts, messages, new
 
+BODIES = 25  # a contract costs as much as all these bodies
 FUZZ_SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
 ROUND = settings(
     max_examples=150,
@@ -39,56 +41,6 @@ OPTIONS = st.builds(
     enum_numbers=st.booleans(),
     ignore_unknown=st.booleans(),
 )
-
-# What a fault may put in a value's place: the corners of every kind, as JSON text.
-ODD_VALUES = (
-    *("null", "true", "false", "0", "-0", "1", "-1", "70", "1.0", "1.5", "-0.0", "1e2", "1E-2", "5e-324"),
-    *("2147483647", "2147483648", "-2147483649", "4294967296", "9007199254740993", "9223372036854775807"),
-    *("9223372036854775808", "18446744073709551615", "18446744073709551616", "-9223372036854775809"),
-    *("9223372036854775807.0", "3.4028235e38", "3.5e38", "1e300", "123456789012345678901234567890"),
-    *('""', '"1"', '"-7"', '"1.0"', '"1e3"', '"01"', '" 1"', '"1_0"', '"+1"', '"NaN"', '"Infinity"', '"inf"', '"nan"'),
-    *(
-        '"true"',
-        '"E_ONE"',
-        '"E_NONE"',
-        '"G_MANY"',
-        '"NULL_VALUE"',
-        '"QQ=="',
-        '"QQ"',
-        '"-_8"',
-        '"Q"',
-        '"QQ===="',
-        '"!!"',
-    ),
-    *('"2024-05-17T09:30:00Z"', '"2024-05-17T09:30:00.123456789+02:00"', '"2024-02-30T00:00:00Z"', '"2024-1-1T0:0:0Z"'),
-    *(
-        '"0001-01-01T00:00:00+01:00"',
-        '"1.5s"',
-        '"-0.000000001s"',
-        '"1s "',
-        '"1h"',
-        '"315576000001s"',
-        '"a,bC.d"',
-        '"b_c"',
-    ),
-    *(
-        "[]",
-        "{}",
-        "[null]",
-        "[1]",
-        '["1"]',
-        "[true]",
-        "[{}]",
-        "[[]]",
-        '{"a":1}',
-        '{"value":1}',
-        '{"@type":"x"}',
-        '{"1":1}',
-    ),
-    *('{"@type":"type.googleapis.com/google.protobuf.Duration","value":"1s"}', '{"true":{}}', '{"01":null,"1":2}'),
-    *(json.dumps(text) for text in TEXTS),
-)
-ODD_KEYS = ("a", "bC", "b_c", "unknown", "", "value", "@type", "[t.ext]", "[t.none]", "1", "-0", "true")
 
 # Pieces of JSON, whole and broken, put anywhere into a text.
 FRAGMENTS = (
@@ -174,35 +126,33 @@ def test_both_codecs_write_the_same_json_and_read_it_back_to_the_same_message() 
     rounds(check)
 
 
-def test_both_codecs_take_and_refuse_the_same_faulty_json() -> None:
+def test_both_codecs_take_and_refuse_the_same_json() -> None:
     @ROUND
-    @given(st.data(), OPTIONS)
-    def check(data: st.DataObject, options: JsonOptions) -> None:
-        contract = data.draw(contracts())
-        message: Any = data.draw(messages(contract, contract.messages[0]))
-        tree = json.loads(PlanCodec().encoder(message.DESCRIPTOR, options)(message))
-        fields = Schema().message(message.DESCRIPTOR).by_name
-        names = (*ODD_KEYS, *fields, *fields, *fields)
-        for _ in range(data.draw(st.integers(1, 3))):
-            tree = mutate(data, tree, names)
-        body = text_of(tree).encode()
-        note(f"{contract}\n{body.decode()}")
+    @given(contracts(), st.integers(0, 2**64), st.booleans())
+    def check(contract: Contract, number: int, tolerant: bool) -> None:
+        rng = random.Random(number)
         # json_format ignores unknown enum names together with unknown fields.
-        options = JsonOptions(ignore_unknown=options.ignore_unknown, ignore_unknown_enums=options.ignore_unknown)
-        plan = outcome(PlanCodec(), message, body, options)
-        exact = exactly(message, body, options)
-        assert (plan is None) == (exact is None)
-        assert plan is None or exact is None or same(plan, exact)
-        reasons = list(divergences(Schema().message(message.DESCRIPTOR), json.loads(body)))
-        if reasons:
-            event(f"divergent: {sorted(set(reasons))}")
-            return
-        reference = outcome(ReferenceCodec(), message, body, options)
-        event("refused" if plan is None else "taken")
-        assert (plan is None) == (reference is None)
-        assert plan is None or reference is None or same(plan, reference)
+        options = JsonOptions(ignore_unknown=tolerant, ignore_unknown_enums=tolerant)
+        message = new(contract.messages[0])
+        shape = Schema().message(message.DESCRIPTOR)
+        for _ in range(BODIES):
+            body = random_json(rng, shape)
+            note(f"{contract}\n{body}")
+            compare(message, body.encode(), options)
 
     rounds(check)
+
+
+def compare(message: Any, body: bytes, options: JsonOptions) -> None:
+    """Check that plan and exact decoder agree about a body, and the reference too, where it is not known to differ."""
+    plan = outcome(PlanCodec(), message, body, options)
+    exact = exactly(message, body, options)
+    assert (plan is None) == (exact is None)
+    assert plan is None or exact is None or same(plan, exact)
+    reference = outcome(ReferenceCodec(), message, body, options)
+    if (plan is None) == (reference is None) and (plan is None or reference is None or same(plan, reference)):
+        return
+    assert list(divergences(Schema().message(message.DESCRIPTOR), json.loads(body)))
 
 
 def test_both_codecs_take_and_refuse_the_same_broken_text() -> None:
@@ -217,16 +167,7 @@ def test_both_codecs_take_and_refuse_the_same_broken_text() -> None:
             end = min(len(body), start + data.draw(st.integers(0, 2)))
             body[start:end] = data.draw(st.sampled_from(FRAGMENTS))
         note(f"{contract}\n{bytes(body)!r}")
-        options = JsonOptions()
-        plan = outcome(PlanCodec(), message, bytes(body), options)
-        exact = exactly(message, bytes(body), options)
-        assert (plan is None) == (exact is None)
-        assert plan is None or exact is None or same(plan, exact)
-        reference = outcome(ReferenceCodec(), message, bytes(body), options)
-        if (plan is None) != (reference is None):
-            assert list(divergences(Schema().message(message.DESCRIPTOR), json.loads(body)))
-        else:
-            assert plan is None or reference is None or same(plan, reference)
+        compare(message, bytes(body), JsonOptions())
 
     rounds(check)
 
@@ -240,46 +181,3 @@ def exactly(message: Any, body: bytes, options: JsonOptions) -> Message | None:
     except BindingError:
         return None
     return parsed
-
-
-class Raw(str):
-    """JSON text that stands for itself in a tree."""
-
-    __slots__ = ()
-
-
-def text_of(tree: Any) -> str:
-    """Return the JSON text of a tree with raw parts."""
-    if isinstance(tree, Raw):
-        return str(tree)
-    if isinstance(tree, dict):
-        return "{" + ", ".join(f"{json.dumps(key)} : {text_of(value)}" for key, value in tree.items()) + "}"
-    if isinstance(tree, list):
-        return "[" + ",".join(map(text_of, tree)) + "]"
-    return json.dumps(tree)
-
-
-def mutate(data: st.DataObject, tree: Any, names: tuple[str, ...]) -> Any:
-    """Return a tree with one part of it, at any depth, replaced, dropped, added or renamed."""
-    if isinstance(tree, dict) and data.draw(st.integers(0, 20)):
-        changed = dict(tree)
-        if not tree or data.draw(st.integers(0, 3)) == 0:
-            changed[data.draw(st.sampled_from(names))] = Raw(data.draw(st.sampled_from(ODD_VALUES)))
-            return changed
-        key = data.draw(st.sampled_from(sorted(tree)))
-        action = data.draw(st.sampled_from(("descend", "descend", "replace", "drop", "rename")))
-        if action == "descend":
-            changed[key] = mutate(data, tree[key], names)
-        elif action == "replace":
-            changed[key] = Raw(data.draw(st.sampled_from(ODD_VALUES)))
-        else:
-            del changed[key]
-            if action == "rename":
-                changed[data.draw(st.sampled_from((*names, key.title(), key.replace("_", ""))))] = tree[key]
-        return changed
-    if isinstance(tree, list) and tree and data.draw(st.integers(0, 5)):
-        index = data.draw(st.integers(0, len(tree) - 1))
-        return [*tree[:index], mutate(data, tree[index], names), *tree[index + 1 :]]
-    if isinstance(tree, int | float) and not isinstance(tree, bool) and data.draw(st.booleans()):
-        return str(tree)
-    return Raw(data.draw(st.sampled_from(ODD_VALUES)))
