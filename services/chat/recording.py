@@ -2,10 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from services.chat.store import Store
 from shared.errors import GaiaError, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -17,10 +16,13 @@ T = TypeVar("T")
 
 
 class Recorder:
-    """Runs the writes of turns in tasks of their own: a caller that leaves does not undo what was begun."""
+    """Runs the writes of turns in tasks of their own: a caller that leaves does not undo what was begun.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    `ping` returns when the store answers, and raises Unavailable when it does not.
+    """
+
+    def __init__(self, ping: Callable[[], Awaitable[None]]) -> None:
+        self._ping = ping
         self._running: set[asyncio.Task[Any]] = set()
         self._suspect = False
 
@@ -30,7 +32,7 @@ class Recorder:
         Asks the store only when its last write failed.
         """
         if self._suspect:
-            await self._store.ping()
+            await self._ping()
             self._suspect = False
 
     async def keep(self, write: Coroutine[Any, Any, T]) -> T:

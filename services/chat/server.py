@@ -30,7 +30,8 @@ from services.chat.store_postgres import PostgresStore
 from shared.db.pool import Database
 from shared.rpc.channel import connect
 from shared.rpc.mesh import following, mesh_identity
-from shared.rpc.server import RpcServer
+from shared.rpc.server import RpcServer, ServerTls
+from shared.rpc.tls import load_certificates
 
 SERVICES = (
     chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"],
@@ -48,12 +49,13 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
     board = HealthBoard(((model.provider, model.id) for model in catalogue.models), utc_now)
     database = Database(settings.database_url.get_secret_value(), size=settings.database_pool_size)
     store = PostgresStore(database)
-    recorder = Recorder(store)
+    recorder = Recorder(database.ping)
     responder = Responder(offer.providers, board)
     chat = Chat(Selector(catalogue, board), responder, store, recorder)
     completions = Completions(catalogue, responder, store, recorder)
     longest = settings.provider_total_seconds
-    async with connect(settings.auth_target) as auth, _closing(offer):
+    certificates = load_certificates(settings)
+    async with connect(settings.auth_target, certificates) as auth, _closing(offer):
         identity = mesh_identity(settings.env, auth)
         server = RpcServer(
             listen=settings.listen,
@@ -74,6 +76,7 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
             ),
             interceptors=identity.interceptors(SERVICES),
             probes={"database": database.ping},
+            tls=ServerTls.of(settings, certificates),
         )
         await database.open()
         try:

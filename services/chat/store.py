@@ -34,6 +34,3 @@ class Store(Protocol):
 
     async def clear_default(self, user_id: uuid.UUID) -> int:
         """Deletes the messages of the default conversation and returns how many there were."""
-
-    async def ping(self) -> None:
-        """Returns when the store answers."""

@@ -69,10 +69,6 @@ class PostgresStore:
         """Deletes the messages of the default conversation."""
         return await self._database.execute(SQL["clear_default_messages"], user_id)
 
-    async def ping(self) -> None:
-        """Returns when the database answers."""
-        await self._database.ping()
-
     async def _add(
         self, query: str, user_id: uuid.UUID, request_id: str, messages: Sequence[Stored], *more: object
     ) -> Row | None:

@@ -1,0 +1,215 @@
+"""Requests and replies of Anthropic's messages API."""
+
+import orjson
+import pytest
+
+from services.chat.providers.anthropic_reply import EventDecoder, decode_reply
+from services.chat.providers.anthropic_request import DEFAULT_MAX_TOKENS, encode_request
+from services.chat.turn import (
+    FinishReason,
+    Image,
+    Message,
+    Role,
+    Text,
+    Tool,
+    ToolCall,
+    ToolCallDelta,
+    ToolChoice,
+    ToolMode,
+    Turn,
+    Usage,
+    say,
+)
+from shared.errors import BadUpstream, InvalidArgument, Unavailable
+
+USER = say(Role.USER, "u")
+
+
+def encoded(turn: Turn, *, stream: bool = False):
+    return orjson.loads(encode_request(turn, "m", stream=stream))
+
+
+def text(value: str):
+    return {"type": "text", "text": value}
+
+
+def test_instructions_stand_apart_and_later_ones_stay_in_their_place():
+    turn = Turn((say(Role.SYSTEM, "a"), say(Role.SYSTEM, "b"), USER, say(Role.SYSTEM, "c"), USER))
+    assert encoded(turn, stream=True) == {
+        "model": "m",
+        "max_tokens": DEFAULT_MAX_TOKENS,
+        "system": "a\n\nb",
+        "messages": [
+            {"role": "user", "content": [text("u")]},
+            {"role": "system", "content": [text("c")]},
+            {"role": "user", "content": [text("u")]},
+        ],
+        "stream": True,
+    }
+
+
+def test_results_of_parallel_calls_stand_in_one_message_before_what_the_user_adds():
+    turn = Turn(
+        (
+            USER,
+            Message(Role.ASSISTANT, (Text(""),), (ToolCall("call.1", "f", '{"a":1}'), ToolCall("2", "f", ""))),
+            Message(Role.TOOL, (Text("one"),), tool_call_id="call.1"),
+            Message(Role.TOOL, (), tool_call_id="2"),
+            USER,
+        )
+    )
+    _, assistant, user = encoded(turn)["messages"]
+    assert assistant["content"] == [
+        {"type": "tool_use", "id": "call_1", "name": "f", "input": {"a": 1}},
+        {"type": "tool_use", "id": "2", "name": "f", "input": {}},
+    ]
+    assert user["content"] == [
+        {"type": "tool_result", "tool_use_id": "call_1", "content": [text("one")]},
+        {"type": "tool_result", "tool_use_id": "2", "content": []},
+        text("u"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "parallel", "expected"),
+    [
+        (None, None, None),
+        (None, True, None),
+        (None, False, {"type": "auto", "disable_parallel_tool_use": True}),
+        (ToolChoice(ToolMode.AUTO), None, {"type": "auto"}),
+        (ToolChoice(ToolMode.NONE), False, {"type": "none"}),
+        (ToolChoice(ToolMode.REQUIRED), False, {"type": "any", "disable_parallel_tool_use": True}),
+        (ToolChoice(ToolMode.NAMED, "f"), None, {"type": "tool", "name": "f"}),
+    ],
+)
+def test_the_choice_of_tools_is_translated(choice, parallel, expected):
+    turn = Turn((USER,), tools=(Tool("f"),), tool_choice=choice, parallel_tool_calls=parallel)
+    assert encoded(turn).get("tool_choice") == expected
+
+
+@pytest.mark.parametrize(
+    ("effort", "expected"),
+    [
+        ("none", {"thinking": {"type": "disabled"}}),
+        ("minimal", {"output_config": {"effort": "low"}}),
+        ("max", {"output_config": {"effort": "max"}}),
+    ],
+)
+def test_effort_is_translated(effort, expected):
+    body = encoded(Turn((USER,), reasoning_effort=effort))
+    assert {name: body[name] for name in ("thinking", "output_config") if name in body} == expected
+
+
+@pytest.mark.parametrize(
+    ("turn", "field"),
+    [
+        (Turn((Message(Role.USER, (Image(media_type="image/tiff", data=""),)),)), r"messages\[0\].content"),
+        (Turn((Message(Role.ASSISTANT, (), (ToolCall("c", "f", "[1]"),)),)), r"messages\[0\].tool_calls"),
+        (Turn((Message(Role.ASSISTANT, (), (ToolCall("c", "f", "{"),)),)), r"messages\[0\].tool_calls"),
+        (Turn((USER,), reasoning_effort="huge"), "reasoning_effort"),
+    ],
+)
+def test_what_has_no_counterpart_is_refused_with_its_place(turn, field):
+    with pytest.raises(InvalidArgument, match=field):
+        encode_request(turn, "m", stream=False)
+
+
+def test_a_whole_reply_is_its_text_and_tool_calls_without_the_thinking():
+    body = {
+        "content": [
+            {"type": "thinking", "thinking": "hm", "signature": "s"},
+            text("a"),
+            {"type": "tool_use", "id": "t", "name": "f", "input": {"x": 1}},
+            text("b"),
+        ],
+        "stop_reason": "tool_use",
+        "usage": {
+            "input_tokens": 5,
+            "output_tokens": 7,
+            "cache_read_input_tokens": 2,
+            "cache_creation_input_tokens": 3,
+            "output_tokens_details": {"thinking_tokens": 4},
+        },
+    }
+    reply = decode_reply("p", orjson.dumps(body))
+    assert (reply.text, reply.tool_calls) == ("ab", [ToolCall("t", "f", '{"x":1}')])
+    assert reply.finish_reason is FinishReason.TOOL_CALLS
+    assert reply.usage == Usage(10, 7, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("stop_reason", "expected"),
+    [
+        ("end_turn", FinishReason.STOP),
+        ("max_tokens", FinishReason.LENGTH),
+        ("model_context_window_exceeded", FinishReason.LENGTH),
+        ("refusal", FinishReason.CONTENT_FILTER),
+        ("something_new", FinishReason.STOP),
+    ],
+)
+def test_why_it_ended_is_translated(stop_reason, expected):
+    body = {"content": [], "stop_reason": stop_reason, "usage": {"input_tokens": 1, "output_tokens": 1}}
+    assert decode_reply("p", orjson.dumps(body)).finish_reason is expected
+
+
+def event(kind: str, **fields) -> bytes:
+    return orjson.dumps({"type": kind, **fields})
+
+
+START = event("message_start", message={"usage": {"input_tokens": 5, "output_tokens": 1}})
+END = event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 9})
+STOP = event("message_stop")
+
+
+def piece(index: int, **delta) -> bytes:
+    return event("content_block_delta", index=index, delta=delta)
+
+
+def test_events_that_came_together_are_told_together():
+    decoder = EventDecoder("p")
+    assert decoder.decode([event("ping")]) is None
+    assert decoder.decode([START]).usage == Usage(5, 1)
+    delta = decoder.decode(
+        [
+            event("content_block_start", index=0, content_block={"type": "thinking", "thinking": ""}),
+            piece(0, type="thinking_delta", thinking="hm"),
+            event("content_block_start", index=1, content_block=text("")),
+            piece(1, type="text_delta", text="Hel"),
+            piece(1, type="text_delta", text="lo"),
+            event(
+                "content_block_start", index=2, content_block={"type": "tool_use", "id": "t", "name": "f", "input": {}}
+            ),
+            piece(2, type="input_json_delta", partial_json=""),
+            piece(2, type="input_json_delta", partial_json='{"x":1}'),
+            event("content_block_stop", index=2),
+            event("something_new"),
+        ]
+    )
+    assert delta.text == "Hello"
+    assert delta.tool_calls == [ToolCallDelta(0, "t", "f"), ToolCallDelta(0, arguments='{"x":1}')]
+    last = decoder.decode([END, STOP])
+    assert (last.usage, last.finish_reason) == (Usage(5, 9), FinishReason.STOP)
+    decoder.check_end()
+
+
+@pytest.mark.parametrize("events", [[], [START], [START, END], [START, STOP]])
+def test_a_stream_without_reason_or_stop_is_cut(events):
+    decoder = EventDecoder("p")
+    decoder.decode(events)
+    with pytest.raises(BadUpstream, match="broke off"):
+        decoder.check_end()
+
+
+@pytest.mark.parametrize("bad", [b"{", b"[]", b"{}", event("content_block_delta"), event("message_delta", delta={})])
+def test_what_came_before_nonsense_is_told_first(bad):
+    decoder = EventDecoder("p")
+    assert decoder.decode([piece(0, type="text_delta", text="good"), bad]).text == "good"
+    with pytest.raises(BadUpstream):
+        decoder.check_end()
+
+
+def test_an_error_in_the_stream_keeps_its_class():
+    decoder = EventDecoder("p")
+    assert decoder.decode([event("error", error={"type": "overloaded_error", "message": "m"})]) is None
+    with pytest.raises(Unavailable):
+        decoder.check_end()

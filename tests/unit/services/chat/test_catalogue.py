@@ -1,0 +1,66 @@
+"""Finding models."""
+
+import pytest
+
+from services.chat.catalogue import Catalogue, ModelSpec, ProviderSpec, in_order
+from shared.errors import NotFound, Unavailable
+
+
+def provider(name: str, *models: str, **more) -> ProviderSpec:
+    specs = tuple(ModelSpec(model, name, model) for model in models)
+    return ProviderSpec(name, name.title(), specs, models[0] if models else "", **more)
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    return Catalogue(
+        [
+            provider("claude", aliases=("anthropic",), missing_setting="ANTHROPIC_API_KEY"),
+            provider("openai", "gpt-5", "gpt-5-mini", aliases=("oa",)),
+            provider("groq", "llama", "gpt-5"),
+        ],
+        {"fast": "groq/llama"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("gpt-5", ("openai", "gpt-5")),
+        ("groq/gpt-5", ("groq", "gpt-5")),
+        ("oa/gpt-5-mini", ("openai", "gpt-5-mini")),
+        ("fast", ("groq", "llama")),
+    ],
+)
+def test_a_model_is_found_by_id_provider_and_alias(catalogue, name, found):
+    model = catalogue.model(name)
+    assert (model.provider, model.id) == found
+
+
+def test_an_unknown_model_names_near_ones_and_providers_without_credentials(catalogue):
+    with pytest.raises(NotFound) as caught:
+        catalogue.model("gpt-5-mni")
+    assert "gpt-5-mini" in str(caught.value)
+    assert "claude (ANTHROPIC_API_KEY)" in str(caught.value)
+
+
+def test_a_provider_without_credentials_is_there_but_not_usable(catalogue):
+    assert catalogue.provider("anthropic").id == "claude"
+    with pytest.raises(Unavailable, match="ANTHROPIC_API_KEY"):
+        catalogue.usable("claude")
+
+
+def test_the_first_configured_provider_is_the_default(catalogue):
+    assert catalogue.default_provider.id == "openai"
+    assert Catalogue(catalogue.providers, default_provider="groq").default_provider.id == "groq"
+
+
+def test_an_alias_or_a_default_for_nothing_is_refused(catalogue):
+    with pytest.raises(ValueError, match="smart stands for gpt-9"):
+        Catalogue(catalogue.providers, {"smart": "gpt-9"})
+    with pytest.raises(ValueError, match="claude is not a configured provider; configured are openai, groq"):
+        Catalogue(catalogue.providers, default_provider="claude")
+
+
+def test_capabilities_are_shown_in_one_order():
+    assert in_order(["vision", "chat", "vision", "streaming"]) == ("chat", "streaming", "vision")

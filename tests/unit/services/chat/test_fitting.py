@@ -1,0 +1,42 @@
+"""What of a turn a provider does not heed."""
+
+import pytest
+
+from services.chat.fitting import fit
+from services.chat.turn import JsonSchema, Role, Tool, ToolChoice, ToolMode, Turn, say
+from shared.errors import InvalidArgument
+
+MESSAGES = (say(Role.USER, "hi"),)
+
+
+def test_preferences_are_left_out_and_named():
+    turn = Turn(MESSAGES, temperature=0.5, top_p=0.5, stop=("x",), tools=(Tool("f"),), max_tokens=5)
+    fitted, left_out = fit(turn, "p", frozenset({"stop"}))
+    assert left_out == ("temperature", "top_p", "tools")
+    assert fitted == Turn(MESSAGES, stop=("x",), max_tokens=5)
+
+
+def test_the_neutral_temperature_is_left_out_silently():
+    assert fit(Turn(MESSAGES, temperature=1.0, top_p=1.0), "p", frozenset()) == (Turn(MESSAGES), ())
+
+
+def test_nothing_is_left_out_that_the_provider_takes():
+    turn = Turn(MESSAGES, temperature=0.5, tools=(Tool("f"),), tool_choice=ToolChoice(ToolMode.REQUIRED))
+    assert fit(turn, "p", frozenset({"temperature", "tools"})) == (turn, ())
+
+
+@pytest.mark.parametrize(
+    ("turn", "field"),
+    [
+        (Turn(MESSAGES, response_schema=JsonSchema("s", {})), "response_format"),
+        (Turn(MESSAGES, tools=(Tool("f"),), tool_choice=ToolChoice(ToolMode.NAMED, "f")), "tool_choice"),
+    ],
+)
+def test_what_the_reply_must_be_is_not_left_out(turn, field):
+    with pytest.raises(InvalidArgument, match=f"{field}: p cannot"):
+        fit(turn, "p", frozenset())
+
+
+def test_a_request_of_the_same_family_passes_as_it_is():
+    turn = Turn((), openai_body={"model": "m", "temperature": 0.1})
+    assert fit(turn, "p", frozenset()) == (turn, ())

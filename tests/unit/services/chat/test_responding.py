@@ -1,0 +1,124 @@
+"""Asking providers: fallback, time limits and what health learns of it."""
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncGenerator, Callable
+
+import pytest
+
+from services.chat.catalogue import ModelSpec
+from services.chat.health import HealthBoard
+from services.chat.responding import Fallback, Responder
+from services.chat.selection import Selection
+from services.chat.turn import Delta, FinishReason, Reply, Role, Turn, say
+from shared.errors import BadUpstream, DeadlineExceeded, InvalidArgument, Unavailable
+
+TURN = Turn((say(Role.USER, "hi"),))
+FIRST, SECOND = ModelSpec("m1", "first"), ModelSpec("m2", "second")
+BOTH = Selection(FIRST, "", [SECOND])
+
+Script = Callable[[], AsyncGenerator[Delta]]
+
+
+class Scripted:
+    """A provider at its port, which does what the test says."""
+
+    family = "scripted"
+    takes: frozenset[str] = frozenset()
+
+    def __init__(self, name: str, script: Script) -> None:
+        self.id = name
+        self.script = script
+        self.closed = 0
+
+    async def complete(self, turn: Turn, model: ModelSpec) -> Reply:
+        return Reply("".join([delta.text async for delta in self.script()]))
+
+    async def stream(self, turn: Turn, model: ModelSpec) -> AsyncGenerator[Delta]:
+        try:
+            async for delta in self.script():
+                yield delta
+        finally:
+            self.closed += 1
+
+    async def close(self) -> None:
+        """Has nothing to close."""
+
+
+def saying(*texts: str, then: Exception | None = None) -> Script:
+    async def script() -> AsyncGenerator[Delta]:
+        for text in texts:
+            yield Delta(text)
+        if then is not None:
+            raise then
+        yield Delta(finish_reason=FinishReason.STOP)
+
+    return script
+
+
+async def silent() -> AsyncGenerator[Delta]:
+    await asyncio.Event().wait()
+    yield Delta("never")
+
+
+def responder(first: Script, second: Script | None = None) -> Responder:
+    board = HealthBoard([("first", "m1"), ("second", "m2")], lambda: dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    return Responder(
+        {"first": Scripted("first", first), "second": Scripted("second", second or saying("second"))}, board
+    )
+
+
+def soon(seconds: float = 5.0) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def test_a_fault_before_the_first_word_goes_to_the_next_provider():
+    asked = responder(saying(then=Unavailable("down")))
+    answer = await asked.complete(TURN, BOTH, soon())
+    assert (answer.reply.text, answer.model, answer.fallback_used) == ("second", SECOND, True)
+    streamed = asked.stream(TURN, BOTH, soon())
+    events = [event async for event in streamed.events()]
+    assert isinstance(events[0], Fallback)
+    assert events[0].message == "down; trying m2 of second"
+    assert (streamed.reply.build().text, streamed.model, streamed.fallback_used) == ("second", SECOND, True)
+    assert asked.board.of("first").error_rate == 1
+    assert asked.board.of("second").error_rate == 0
+
+
+async def test_a_reply_that_began_is_never_begun_again_elsewhere():
+    streamed = responder(saying("half ", then=BadUpstream("cut"))).stream(TURN, BOTH, soon())
+    with pytest.raises(BadUpstream) as caught:
+        [event async for event in streamed.events()]
+    assert caught.value.metadata["fallback_available"] == "true"
+    assert streamed.reply.build().text == "half "
+
+
+async def test_a_faulty_request_is_nobodys_fault_but_the_callers():
+    asked = responder(saying(then=InvalidArgument("too long")))
+    with pytest.raises(InvalidArgument):
+        await asked.complete(TURN, BOTH, soon())
+    assert asked.board.of("first").status == "unknown"
+
+
+async def test_the_last_providers_error_is_told():
+    asked = responder(saying(then=Unavailable("one")), saying(then=Unavailable("two")))
+    with pytest.raises(Unavailable, match="two"):
+        await asked.complete(TURN, BOTH, soon())
+
+
+async def test_a_deadline_ends_the_call_and_a_short_one_is_not_held_against_the_provider():
+    asked = responder(silent)
+    with pytest.raises(DeadlineExceeded, match="first did not answer in time"):
+        await asked.complete(TURN, BOTH, soon(0.02))
+    streamed = asked.stream(TURN, BOTH, soon(0.02))
+    with pytest.raises(DeadlineExceeded):
+        [event async for event in streamed.events()]
+    assert asked.board.of("first").status == "unknown"
+
+
+async def test_a_caller_that_leaves_closes_the_providers_stream():
+    asked = responder(saying("a", "b"))
+    events = asked.stream(TURN, BOTH, soon()).events()
+    await anext(events)
+    await events.aclose()
+    assert asked.providers["first"].closed == 1
