@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from deploy.cli.release import PORTS
 from deploy.entry_points import module_exists, required_of, variables_of
@@ -20,7 +21,10 @@ _REFERENCE = re.compile(r"\$\{(\w+)(:?[-?][^}]*)?\}")
 
 def compose_faults(text: str, example: str) -> list[str]:
     """Returns what is wrong with the Compose file, and with the example of its `.env`."""
-    services: dict[str, Any] = YAML(typ="safe").load(text)["services"]
+    try:
+        services: dict[str, Any] = YAML(typ="safe").load(text)["services"]
+    except YAMLError as error:
+        return [f"{FILE}: {error}"]
     found = [f"services.{name}: is missing" for name in PROCESSES if name not in services]
     for name, module in PROCESSES.items():
         if name in services:

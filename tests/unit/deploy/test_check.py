@@ -56,6 +56,11 @@ def test_a_compose_file_that_does_not_fit_the_code_is_found_out(old, new, fault)
     assert any(fault in found for found in compose_faults(TEXT.replace(old, new), EXAMPLE))
 
 
+def test_a_compose_file_that_is_no_yaml_is_one_fault():
+    [fault] = compose_faults(TEXT.replace("services:\n", "services: {\n"), EXAMPLE)
+    assert fault.startswith("deploy/compose/compose.yaml: ")
+
+
 def test_a_variable_that_nobody_uses_is_found_in_the_example():
     assert compose_faults(TEXT, EXAMPLE + "SPARE=\n") == ["deploy/compose/env.example: SPARE is not used"]
 

@@ -16,7 +16,7 @@ from deploy.local.embedded import owner_url
 from deploy.local.errors import StackError
 from deploy.local.home import open_home
 from deploy.migrations import runner
-from tests.integration.deploy.local.conftest import RunningCluster
+from tests.integration.deploy.conftest import RunningCluster
 
 
 async def fetch(url: str, query: str):

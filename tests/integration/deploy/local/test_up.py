@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from deploy.local.home import Home, open_home
-from tests.integration.deploy.local.conftest import folder
+from tests.integration.deploy.conftest import folder
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[4]
