@@ -1,7 +1,7 @@
 """The ASGI application: HTTP and JSON in front of gRPC services."""
 
 import logging
-import uuid
+import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from urllib.parse import quote
 
@@ -109,6 +109,7 @@ class Transcoder:
             method_options=method_options,
             styles=self._styles,
             limits=self._limits,
+            request_headers=self._request_headers,
         )
         compiled = compiler.compile(services)
         self._routes = compiled.routes
@@ -214,11 +215,11 @@ class Transcoder:
         try:
             head = self._request_headers.read(headers, exchange.scope.get("client"), limits.max_header_bytes)
         except RpcFailure:
-            exchange.request_id = exchange.request_id or uuid.uuid4().hex
+            exchange.request_id = exchange.request_id or _new_request_id()
             raise
         exchange.head = head
         if not exchange.request_id:
-            exchange.request_id = exchange.state["request_id"] = sane_request_id(head.request_id) or uuid.uuid4().hex
+            exchange.request_id = exchange.state["request_id"] = sane_request_id(head.request_id) or _new_request_id()
         head.metadata.append((REQUEST_ID, exchange.request_id))
         if self._calls > limits.max_calls:
             raise failure(Code.UNAVAILABLE, "too many requests are under way; try again", headers=_RETRY)
@@ -256,6 +257,10 @@ class Transcoder:
             http_status=405,
             headers=(allow,),
         )
+
+
+def _new_request_id() -> str:
+    return os.urandom(16).hex()
 
 
 def _by_the_table(_status: Status) -> None:

@@ -101,19 +101,29 @@ class Caller:
 
         Raises `RpcFailure` and `ClientGoneError`. The call is cancelled when the client leaves.
         """
+        call, reply = await self._finished(exchange, request)
+        head = await self.head_of(call)
+        if accepts_trailers(exchange.head.te):
+            head.headers += self._headers.of_trailers(await call.trailing_metadata(), asked=True)
+        return reply, head
+
+    async def unary_metadata(
+        self, exchange: Exchange, request: Request
+    ) -> tuple[bytes, Sequence[MetadataPair], Sequence[MetadataPair]]:
+        """Return the reply's bytes, its initial and its trailing metadata; otherwise like `unary`."""
+        call, reply = await self._finished(exchange, request)
+        return reply, await call.initial_metadata(), await call.trailing_metadata()
+
+    async def _finished(self, exchange: Exchange, request: Request) -> tuple[Any, bytes]:
         call = self.start(exchange, request)
         try:
-            reply: bytes = await call
-            head = await self.head_of(call)
-            if accepts_trailers(exchange.head.te):
-                head.headers += self._headers.of_trailers(await call.trailing_metadata(), asked=True)
+            return call, await call
         except grpc.aio.AioRpcError as error:
             raise self.failure(error, exchange) from None
         except asyncio.CancelledError as error:
             raise self.cause_of_cancellation(exchange) or error from None
         finally:
             exchange.unwatch()
-        return reply, head
 
     def start(self, exchange: Exchange, request: Request) -> Any:
         """Start the call and return it; its deadline and metadata are the exchange's, which watches it from now on."""

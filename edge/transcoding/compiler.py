@@ -1,6 +1,6 @@
 """Compiles a set of services into endpoints, and collects everything that keeps them from being served."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -12,13 +12,16 @@ from edge.transcoding.call import Caller, ReplyEncoder, Responder, Surroundings,
 from edge.transcoding.codec import JsonOptions
 from edge.transcoding.endpoint import Endpoint, MessageEndpoint, StreamEndpoint, Target
 from edge.transcoding.errors import ErrorStyle
+from edge.transcoding.headers import RequestHeaders
 from edge.transcoding.httpbody import HttpBodyReader, HttpBodyResponder, HttpBodyStreamResponder
 from edge.transcoding.media import ReplyFormat
+from edge.transcoding.method_path import MethodPathEndpoint
 from edge.transcoding.multipart import HTTP_BODY
 from edge.transcoding.options import Limits, MethodOptions, MethodOptionsSource
 from edge.transcoding.paths import PathTable
 from edge.transcoding.routes import Route, RouteTable, RouteTableError, collect_routes
 from edge.transcoding.streaming import StreamResponder
+from edge.transcoding.template import parse_template
 from edge.transcoding.violations import BindingPlanError
 from edge.transcoding.websocket import SocketEndpoint
 
@@ -60,6 +63,7 @@ class Compiler:
     method_options: MethodOptionsSource
     styles: Mapping[str, ErrorStyle]
     limits: Limits
+    request_headers: RequestHeaders
 
     def compile(self, services: Iterable[ServiceDescriptor]) -> Compiled:
         """Return what serves the services; raises `RouteTableError` with every fault of every one."""
@@ -81,6 +85,8 @@ class Compiler:
                 kind = 0 if route.method.server_streaming and route.method.client_streaming else 1
                 rank = kind * len(routes) + order
                 sockets.add(route.template, socket, rank=rank, trailing_slash=route.options.trailing_slash)
+        if profile.method_paths and not faults:
+            entries += self._method_paths(routes)
         table = RouteTable(
             entries,
             last_rule_wins=profile.last_rule_wins,
@@ -124,6 +130,23 @@ class Compiler:
             read_raw=HttpBodyReader(method, reply.path) if reply.is_raw else None,
             takes_frames=bool(route.body),
         )
+
+    def _method_paths(self, routes: Sequence[Route]) -> Iterator[tuple[Route, Endpoint]]:
+        """Yield the endpoints of gRPC-Web and Connect, for the methods that the rules make public already."""
+        codec = self.around.codec
+        for method, options in {route.method: route.options for route in routes}.items():
+            if method.client_streaming:
+                continue
+            path = f"/{method.containing_service.full_name}/{method.name}"
+            route = Route("POST", parse_template(path), method, options, body="*")
+            caller = Caller(method, self.channel(method.containing_service), self.around)
+            encode = ReplyEncoder(method, (), codec, JsonOptions(proto_names=False))
+            yield (
+                route,
+                MethodPathEndpoint(
+                    route, caller, encode, codec, self.limits, self.request_headers, self.around.response_headers
+                ),
+            )
 
     def _binder(self, route: Route, path_fields: Sequence[str]) -> RequestBinder:
         profile = self.around.profile

@@ -47,6 +47,8 @@ _FRAMING_NAMES = frozenset(
 )
 # The transcoder sets these itself, or passes the client's own header; the prefixed spelling never overrides them.
 _OWNED_NAMES = frozenset((REQUEST_ID, "x-forwarded-for", "x-forwarded-host"))
+# What gRPC-Web's clients say of themselves.
+_WEB_NAMES = frozenset(("x-grpc-web", "x-user-agent"))
 # Permanent message header names of the IANA registry, the request headers among them.
 _PERMANENT = (
     "accept",
@@ -230,6 +232,14 @@ class RequestHeaders:
         if original_host and "x-forwarded-host" not in self._reserved:
             metadata.append(("x-forwarded-host", original_host))
 
+    def add_plain(self, headers: Iterable[Header], metadata: list[MetadataPair]) -> None:
+        """Add what a client of a gRPC protocol sends as metadata by plain names: `x-…` and `…-bin` headers."""
+        for name, value in headers:
+            if (name.startswith(b"x-") or name.endswith(b"-bin")) and name not in self._forwarded:
+                key = name.decode("latin-1")
+                if not name.startswith((_METADATA_PREFIX, _FORWARDED_PREFIX)) and key not in _WEB_NAMES:
+                    self._add_prefixed(_METADATA_PREFIX + name, value, metadata)
+
     def _add_prefixed(self, name: bytes, value: bytes, metadata: list[MetadataPair]) -> None:
         key = name[len(_METADATA_PREFIX) :].decode("latin-1").lower()
         if not _NAME.match(key) or key in self._reserved or key in _OWNED_NAMES:
@@ -269,6 +279,10 @@ class ResponseHeaders:
     def of_trailers(self, metadata: Iterable[MetadataPair], *, asked: bool) -> list[Header]:
         """Return the headers of trailing metadata: allowed names plain, others as `grpc-trailer-…` when asked for."""
         return self._headers(metadata, _TRAILER_PREFIX if asked else None)
+
+    def plain(self, metadata: Iterable[MetadataPair]) -> list[Header]:
+        """Return the headers of metadata by their own names, for clients of a gRPC protocol."""
+        return self._headers(metadata, b"")
 
     def status_code(self, metadata: Iterable[MetadataPair]) -> int | None:
         """Return the success status that the backend chose for this call, if it chose a valid one."""

@@ -32,6 +32,7 @@ class Profile:
     - `etags`: answer GET with an ETag, and 304 where If-None-Match has it.
     - `codings`: code replies of 1 KB and more by zstd, br or gzip, as Accept-Encoding asks; streams never.
     - `ranges`: answer Range requests for google.api.HttpBody replies.
+    - `method_paths`: take gRPC-Web and Connect unary calls on `/package.Service/Method`, for methods with a rule.
     - `retry_after`: seconds for the `Retry-After` of a 503 whose status says nothing about retrying; 0 for none.
     """
 
@@ -56,6 +57,7 @@ class Profile:
     etags: bool = True
     codings: bool = True
     ranges: bool = True
+    method_paths: bool = True
     retry_after: int = 1
 
 
@@ -82,6 +84,7 @@ GRPC_GATEWAY = Profile(
     etags=False,
     codings=False,
     ranges=False,
+    method_paths=False,
     retry_after=0,
 )
 """What grpc-gateway v2 puts on the wire with its default marshaler."""

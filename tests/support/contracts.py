@@ -6,7 +6,8 @@ from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from grpc_tools import protoc  # type: ignore[import-untyped] # no stubs exist
@@ -16,6 +17,14 @@ PROTOS = Path(__file__).parent / "protos"
 
 def compile_contracts(sources: Mapping[str, str]) -> DescriptorPool:
     """Return a pool with the files given as text by name, and everything that they import."""
+    pool = descriptor_pool.DescriptorPool()
+    for file in descriptor_files(sources):
+        pool.Add(file)
+    return pool
+
+
+def descriptor_files(sources: Mapping[str, str]) -> list[FileDescriptorProto]:
+    """Return the descriptors of files given as text by name, behind those of everything that they import."""
     with TemporaryDirectory() as folder:
         for name, text in sources.items():
             (Path(folder) / name).write_text(text)
@@ -34,11 +43,7 @@ def compile_contracts(sources: Mapping[str, str]) -> DescriptorPool:
         ]
         if protoc.main(arguments) != 0:
             raise ValueError("the contracts do not compile")
-        files = descriptor_pb2.FileDescriptorSet.FromString(output.read_bytes())
-    pool = descriptor_pool.DescriptorPool()
-    for file in files.file:
-        pool.Add(file)
-    return pool
+        return list(FileDescriptorSet.FromString(output.read_bytes()).file)
 
 
 @cache

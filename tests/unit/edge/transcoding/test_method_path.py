@@ -1,0 +1,197 @@
+"""Behaviour of edge/transcoding/method_path.py: gRPC-Web and Connect, over real HTTP and gRPC."""
+
+import asyncio
+import base64
+import struct
+import time
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from google.rpc import error_details_pb2, status_pb2
+
+from edge.transcoding.options import HeaderRules, MethodOptions
+from tests.support.library import new
+from tests.support.transcoder import Edge, running_edge
+
+SERVICE = "/library.v1.Library"
+CONNECT = {"Content-Type": "application/json", "Connect-Protocol-Version": "1"}
+WEB = "application/grpc-web+proto"
+
+
+def options(method: MethodDescriptor) -> MethodOptions:
+    """Options of the library's methods for these tests."""
+    return MethodOptions(max_body_bytes=1000, default_timeout=20, max_timeout=40)
+
+
+@pytest.fixture(scope="module")
+async def edge() -> AsyncIterator[Edge]:
+    async with running_edge(method_options=options, headers=HeaderRules(reserved=("x-gaia-",))) as running:
+        yield running
+
+
+def frame(data: bytes) -> bytes:
+    return struct.pack(">BI", 0, len(data)) + data
+
+
+def frames(body: bytes) -> tuple[list[bytes], dict[str, str]]:
+    """Return the messages and the trailers of a gRPC-Web body."""
+    messages, trailers = [], {}
+    while body:
+        flags, length = struct.unpack(">BI", body[:5])
+        data, body = body[5 : 5 + length], body[5 + length :]
+        if flags == 0x80:
+            assert not body, "the trailers are the last frame"
+            trailers = dict(line.split(": ", 1) for line in data.decode().split("\r\n") if line)
+        else:
+            messages.append(data)
+    return messages, trailers
+
+
+async def web(edge: Edge, method: str, message: bytes, **headers: str) -> httpx.Response:
+    all_headers = {"Content-Type": WEB, **headers}
+    return await edge.http.post(f"{SERVICE}/{method}", content=frame(message), headers=all_headers)
+
+
+async def test_a_grpc_web_call_is_answered_by_its_message_and_trailers(edge: Edge) -> None:
+    response = await web(edge, "Echo", new("Book", title="T").SerializeToString())
+    assert (response.status_code, response.headers["content-type"]) == (200, WEB)
+    assert frames(response.content) == ([new("Book", title="T").SerializeToString()], {"grpc-status": "0"})
+
+
+async def test_grpc_web_streams_a_frame_for_each_message(edge: Edge) -> None:
+    response = await web(edge, "Watch", new("WatchRequest", count=3).SerializeToString())
+    messages, trailers = frames(response.content)
+    assert messages == [new("Book", name=f"b{n}").SerializeToString() for n in range(3)]
+    assert trailers["grpc-status"] == "0"
+
+
+async def test_grpc_web_text_is_base64_both_ways(edge: Edge) -> None:
+    request = base64.b64encode(frame(new("WatchRequest", count=2).SerializeToString()))
+    headers = {"Content-Type": "application/grpc-web-text"}
+    response = await edge.http.post(f"{SERVICE}/Watch", content=request, headers=headers)
+    decoded = b"".join(base64.b64decode(part + "==") for part in response.text.split("="))
+    messages, trailers = frames(decoded)
+    assert (len(messages), trailers["grpc-status"]) == (2, "0")
+
+
+async def test_a_failed_grpc_web_call_has_http_200_and_its_status_in_the_trailers(edge: Edge) -> None:
+    response = await web(edge, "Fail", new("FailRequest", code=3, message="50% é", rich=True).SerializeToString())
+    messages, trailers = frames(response.content)
+    assert (response.status_code, messages) == (200, [])
+    assert (trailers["grpc-status"], trailers["grpc-message"]) == ("3", "50%25 %C3%A9")
+    rich = status_pb2.Status.FromString(base64.b64decode(trailers["grpc-status-details-bin"]))
+    assert rich.details[0].Is(error_details_pb2.BadRequest.DESCRIPTOR)
+
+
+async def test_a_grpc_web_stream_that_fails_later_ends_with_its_status(edge: Edge) -> None:
+    response = await web(edge, "Watch", new("WatchRequest", count=1, fail=True).SerializeToString())
+    messages, trailers = frames(response.content)
+    assert (len(messages), trailers["grpc-status"], trailers["grpc-message"]) == (1, "8", "no more books")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "is one frame"),
+        (b"\x00\x00\x00\x00\x05abc", "is one frame"),
+        (b"\x01\x00\x00\x00\x00", "compression is not taken"),
+        (b"\x00\x00\x00\x00\x01\xff", "no library.v1.Book"),
+        (b"x" * 2000, "larger than this route"),
+    ],
+)
+async def test_a_grpc_web_body_that_is_no_frame_is_told_in_grpc_web(edge: Edge, body: bytes, message: str) -> None:
+    response = await edge.http.post(f"{SERVICE}/Echo", content=body, headers={"Content-Type": WEB})
+    _, trailers = frames(response.content)
+    assert (response.status_code, trailers["grpc-status"]) == (200, "3")
+    assert message in trailers["grpc-message"]
+
+
+async def test_plain_headers_are_metadata_unless_they_are_reserved(edge: Edge) -> None:
+    headers = {"x-team": "red", "x-key-bin": "AP8", "x-gaia-user": "forged", "x_gaia_user": "forged", "X-Grpc-Web": "1"}
+    response = await edge.http.post(f"{SERVICE}/Inspect", json={}, headers={**CONNECT, **headers})
+    metadata = response.json()["metadata"]
+    assert (metadata["x-team"], metadata["x-key-bin"]) == ("red", "00ff")
+    assert not [key for key in metadata if "gaia" in key or "grpc" in key]
+
+
+async def test_a_connect_call_takes_and_gives_json(edge: Edge) -> None:
+    body = {"parent": "shelves/1", "tags": ["a"], "page_size": 5, "unknown": 1}
+    response = await edge.http.post(f"{SERVICE}/ListBooks", json=body, headers=CONNECT)
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {"books": [{"name": "shelves/1/books/a"}], "pageSize": 5}
+
+
+async def test_a_connect_call_takes_and_gives_protobuf(edge: Edge) -> None:
+    body = new("Book", title="T").SerializeToString()
+    headers = {"Content-Type": "application/proto"}
+    response = await edge.http.post(f"{SERVICE}/Echo", content=body, headers=headers)
+    assert (response.headers["content-type"], response.content) == ("application/proto", body)
+
+
+async def test_metadata_of_a_connect_reply_are_headers_and_trailers_prefixed_ones(edge: Edge) -> None:
+    response = await edge.http.post(f"{SERVICE}/CreateBook", json={}, headers=CONNECT)
+    assert response.headers["x-shelf"] == "s"
+    assert response.headers["trailer-checksum"] == "abc"
+
+
+async def test_a_failed_connect_call_has_connects_error_body(edge: Edge) -> None:
+    body = {"code": 5, "message": "gone", "rich": True}
+    response = await edge.http.post(f"{SERVICE}/Fail", json=body, headers=CONNECT)
+    error = response.json()
+    assert (response.status_code, error["code"], error["message"]) == (404, "not_found", "gone")
+    detail = error["details"][0]
+    assert detail["type"] == "google.rpc.BadRequest"
+    value = base64.b64decode(detail["value"] + "==")
+    assert error_details_pb2.BadRequest.FromString(value).field_violations[0].field == "title"
+    broken = await edge.http.post(f"{SERVICE}/Echo", content=b"{", headers=CONNECT)
+    assert (broken.status_code, broken.json()["code"]) == (400, "invalid_argument")
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "low", "high"),
+    [("Connect-Timeout-Ms", "5000", 4, 5.1), ("Connect-Timeout-Ms", "90000", 39, 40.1), ("X-None", "", 19, 20.1)],
+)
+async def test_connects_timeout_is_heeded(edge: Edge, header: str, value: str, low: float, high: float) -> None:
+    response = await edge.http.post(f"{SERVICE}/Inspect", json={}, headers={**CONNECT, header: value})
+    assert low < response.json()["secondsLeft"] < high
+
+
+async def test_a_malformed_connect_timeout_is_refused(edge: Edge) -> None:
+    response = await edge.http.post(f"{SERVICE}/Inspect", json={}, headers={**CONNECT, "Connect-Timeout-Ms": "soon"})
+    assert response.status_code == 400
+    assert "Connect-Timeout-Ms" in response.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "content_type", "status"),
+    [
+        ("Echo", "text/plain", 415),
+        ("Watch", "application/json", 415),
+        ("AskAloud", "application/grpc-web", 404),
+        ("Collect", "application/grpc-web", 404),
+        ("Nothing", "application/grpc-web", 404),
+    ],
+)
+async def test_only_methods_with_a_rule_and_one_message_are_there(
+    edge: Edge, method: str, content_type: str, status: int
+) -> None:
+    response = await edge.http.post(f"{SERVICE}/{method}", content=b"", headers={"Content-Type": content_type})
+    assert response.status_code == status
+
+
+async def test_a_client_that_leaves_cancels_its_grpc_web_stream(edge: Edge) -> None:
+    edge.backend.hanging.clear()
+    edge.backend.cancelled.clear()
+    parts = urlsplit(edge.url)
+    _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    body = frame(new("WatchRequest", count=1, hang=True).SerializeToString())
+    head = f"POST {SERVICE}/Watch HTTP/1.1\r\nHost: x\r\nContent-Type: {WEB}\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    await asyncio.wait_for(edge.backend.hanging.wait(), 5)
+    writer.close()
+    left = time.monotonic()
+    await asyncio.wait_for(edge.backend.cancelled.wait(), 5)
+    assert time.monotonic() - left < 0.1
