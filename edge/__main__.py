@@ -16,7 +16,7 @@ async def run(settings: EdgeSettings, stop: asyncio.Event) -> None:
     except OSError as error:
         raise OSError(f"GAIA_EDGE_HOST, GAIA_EDGE_PORT: {error}") from error
     async with serving(settings) as app:
-        await serve(app, listener, settings.drain_seconds)
+        await serve(app, listener, settings.drain_seconds, settings.https_files)
         await stop.wait()
 
 

@@ -26,6 +26,7 @@ from edge.transcoding.profile import STRICT
 from shared.rates.limiter import RateLimiter
 from shared.rpc.channel import connect
 from shared.rpc.mesh import following, mesh_identity, reporting
+from shared.rpc.tls import load_certificates
 
 CONTRACTS: Mapping[str, tuple[FileDescriptor, ...]] = {
     "auth": (
@@ -64,7 +65,10 @@ async def serving(settings: EdgeSettings) -> AsyncIterator[Starlette]:
     """Yields the application while its channels are open."""
     targets = {"auth": settings.auth_target, "chat": settings.chat_target, "asset": settings.asset_target}
     async with contextlib.AsyncExitStack() as stack:
-        channels = {name: await stack.enter_async_context(connect(target)) for name, target in targets.items()}
+        certificates = load_certificates(settings)
+        channels = {
+            name: await stack.enter_async_context(connect(target, certificates)) for name, target in targets.items()
+        }
         identity = mesh_identity(settings.env, channels["auth"], capacity=settings.key_cache_size)
         await stack.enter_async_context(following(identity.feed, channels["auth"]))
         await stack.enter_async_context(reporting(identity.refusals, channels["auth"]))

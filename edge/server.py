@@ -1,16 +1,27 @@
 """How HTTP is served: the listening socket, and uvicorn as every process of the edge runs it."""
 
+import asyncio
+import contextlib
+import logging
 import math
 import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from shared.rpc.mesh import background
+
+logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than what load balancers keep idle connections for, so that they, not the edge, close them."""
 MAX_HEADER_BYTES = 64 * 1024
 MAX_CONNECTIONS = 10_000
 BACKLOG = 2048
+RENEWAL_CHECK_SECONDS = 1.0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -28,26 +39,66 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(app: ASGIApp, listener: socket.socket, drain_seconds: float) -> None:
+@dataclass(frozen=True, slots=True)
+class HttpsFiles:
+    """Where the certificate that clients see lies, with its chain, and its key; both PEM."""
+
+    certificate: Path
+    key: Path
+
+
+async def serve(app: ASGIApp, listener: socket.socket, drain_seconds: float, https: HttpsFiles | None = None) -> None:
     """Serves until SIGINT or SIGTERM, then lets requests in flight end within the time given.
 
-    uvicorn takes these signals itself while it serves, and raises them again before this returns.
+    uvicorn takes these signals itself while it serves, and raises them again before this returns. With `https` clients
+    speak TLS, and renewed files serve new connections. Raises OSError for files that cannot be used.
     """
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            loop="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=True,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=math.ceil(drain_seconds),
-            limit_concurrency=MAX_CONNECTIONS,
-            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-        )
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=True,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=math.ceil(drain_seconds),
+        limit_concurrency=MAX_CONNECTIONS,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        ssl_certfile=https.certificate if https else None,
+        ssl_keyfile=https.key if https else None,
     )
-    await server.serve(sockets=[listener])
+    config.load()
+    server = uvicorn.Server(config)
+    if https is None or config.ssl is None:
+        await server.serve(sockets=[listener])
+        return
+    async with background(_renew(config.ssl, https)):
+        await server.serve(sockets=[listener])
+
+
+async def _renew(context: ssl.SSLContext, https: HttpsFiles) -> None:
+    """Loads the files again whenever they change; what cannot be used leaves the old ones in place."""
+    known = _signature(https)
+    while True:
+        await asyncio.sleep(RENEWAL_CHECK_SECONDS)
+        found = _signature(https)
+        if found == known:
+            continue
+        try:
+            # In a context of its own first: one that fails half-way would be left with a key that does not fit.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(https.certificate, https.key)
+            context.load_cert_chain(https.certificate, https.key)
+        except OSError as error:
+            logger.warning("the HTTPS certificate cannot be used; the old one stays", extra={"cause": str(error)})
+        else:
+            known = found
+            logger.info("the HTTPS certificate was read again")
+
+
+def _signature(https: HttpsFiles) -> list[tuple[int, int]]:
+    with contextlib.suppress(OSError):
+        return [(path.stat().st_mtime_ns, path.stat().st_ino) for path in (https.certificate, https.key)]
+    return []

@@ -1,8 +1,12 @@
 """Settings of the edge."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Self
 
-from shared.settings import CommonSettings, RateLimitUrl
+from pydantic import Field, model_validator
+
+from edge.server import HttpsFiles
+from shared.settings import CommonSettings, RateLimitUrl, is_private
 
 
 class EdgeSettings(CommonSettings):
@@ -12,6 +16,10 @@ class EdgeSettings(CommonSettings):
     """Address to listen on; loopback unless told otherwise."""
     edge_port: int = Field(default=8666, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
+    edge_tls_cert: Path | None = Field(default=None)
+    """Certificate that clients see, PEM, with its chain; unset, clients speak HTTP without TLS."""
+    edge_tls_key: Path | None = Field(default=None)
+    """Private key of that certificate, PEM."""
     auth_target: str = "dns:///127.0.0.1:8001"
     asset_target: str = "dns:///127.0.0.1:8002"
     chat_target: str = "dns:///127.0.0.1:8003"
@@ -25,3 +33,22 @@ class EdgeSettings(CommonSettings):
     """Most requests a minute with a key that has no limit of its own; 0 is no limit."""
     requests_per_minute_per_address: int = Field(default=0, ge=0)
     """Most requests a minute from one address; 0 is no limit."""
+
+    @property
+    def https_files(self) -> HttpsFiles | None:
+        """The files for HTTPS, None when clients speak HTTP without TLS."""
+        if self.edge_tls_cert is None or self.edge_tls_key is None:
+            return None
+        return HttpsFiles(self.edge_tls_cert, self.edge_tls_key)
+
+    @model_validator(mode="after")
+    def _check_edge_tls(self) -> Self:
+        if (self.edge_tls_cert is None) != (self.edge_tls_key is None):
+            raise ValueError("GAIA_EDGE_TLS_CERT, GAIA_EDGE_TLS_KEY: need each other")
+        host = f"[{self.edge_host}]" if ":" in self.edge_host else self.edge_host
+        if self.edge_tls_cert is None and not self.allow_plaintext and not is_private(f"{host}:{self.edge_port}"):
+            raise ValueError(
+                f"GAIA_EDGE_HOST: {self.edge_host} can be reached from elsewhere, so set GAIA_EDGE_TLS_CERT and "
+                "GAIA_EDGE_TLS_KEY; or GAIA_ALLOW_PLAINTEXT=true behind a proxy that speaks TLS"
+            )
+        return self

@@ -1,8 +1,11 @@
 """Settings from the environment: what each process needs, checked at start."""
 
-from typing import Annotated, TypeVar
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -28,7 +31,8 @@ def _normalise_secret_url(url: SecretStr) -> SecretStr:
 
 
 def _check_listen_address(address: str) -> str:
-    split_listen_address(address)
+    if not address.startswith("unix:"):
+        split_listen_address(address)
     return address
 
 
@@ -55,11 +59,20 @@ DatabaseUrl = Annotated[SecretStr, AfterValidator(_normalise_secret_url)]
 """A Postgres URL, kept from logs and messages; `postgres://` becomes `postgresql://`."""
 
 ListenAddress = Annotated[str, AfterValidator(_check_listen_address)]
-"""`HOST:PORT` to listen on."""
+"""`HOST:PORT` to listen on, or `unix:PATH`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Where a process finds its certificate, the key of it, and the authority of everybody's certificates, all PEM."""
+
+    certificate: Path
+    key: Path
+    authority: Path
 
 
 class CommonSettings(BaseSettings):
-    """Settings of every process."""
+    """Settings of every process. The three for TLS stand together: with them, every gRPC call is made over it."""
 
     model_config = SettingsConfigDict(env_prefix="GAIA_", frozen=True, extra="ignore", populate_by_name=True)
 
@@ -69,6 +82,29 @@ class CommonSettings(BaseSettings):
     """Least severity that is logged."""
     drain_seconds: float = Field(default=8.0, ge=0, le=300)
     """How long calls in flight may go on after SIGTERM."""
+    tls_cert: Path | None = Field(default=None)
+    """Certificate of this process, PEM, with what chains it to the authority."""
+    tls_key: Path | None = Field(default=None)
+    """Private key of the certificate, PEM, without a password."""
+    tls_ca: Path | None = Field(default=None)
+    """Authority that the certificates of all processes must come from, PEM."""
+    allow_plaintext: bool = Field(default=False)
+    """Listen without TLS on more than loopback, because the network itself is private or encrypted."""
+
+    @property
+    def tls_files(self) -> TlsFiles | None:
+        """The files for TLS, None when it is not used."""
+        if self.tls_cert is None or self.tls_key is None or self.tls_ca is None:
+            return None
+        return TlsFiles(self.tls_cert, self.tls_key, self.tls_ca)
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        given = {"GAIA_TLS_CERT": self.tls_cert, "GAIA_TLS_KEY": self.tls_key, "GAIA_TLS_CA": self.tls_ca}
+        missing = [name for name, path in given.items() if path is None]
+        if 0 < len(missing) < len(given):
+            raise ValueError(f"{', '.join(missing)}: needed beside the other settings for TLS")
+        return self
 
 
 class ServiceSettings(CommonSettings):
@@ -80,6 +116,39 @@ class ServiceSettings(CommonSettings):
     """Postgres, with the service's own role."""
     database_pool_size: int = Field(default=10, ge=1, le=500)
     """Most connections to Postgres."""
+    allowed_callers: str = "edge"
+    """Names of the processes that may call, separated by commas; looked for in the certificates, so only with TLS."""
+
+    @property
+    def caller_names(self) -> tuple[str, ...]:
+        """The names in `allowed_callers`."""
+        return tuple(self.allowed_callers.replace(",", " ").split())
+
+    @model_validator(mode="after")
+    def _check_plaintext(self) -> Self:
+        refuse_open_plaintext("GAIA_LISTEN", self.listen, self)
+        return self
+
+
+def refuse_open_plaintext(variable: str, address: str, settings: CommonSettings) -> None:
+    """Raises ValueError when an address that others can reach is to be listened on without TLS."""
+    if settings.tls_files is not None or settings.allow_plaintext or is_private(address):
+        return
+    raise ValueError(
+        f"{variable}: {address} can be reached from elsewhere, so set GAIA_TLS_CERT, GAIA_TLS_KEY and GAIA_TLS_CA; "
+        "or GAIA_ALLOW_PLAINTEXT=true where the network itself is private"
+    )
+
+
+def is_private(address: str) -> bool:
+    """Whether only this machine can reach an address: a loopback one, or a Unix socket."""
+    if address.startswith("unix:"):
+        return True
+    host = split_listen_address(address)[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 S = TypeVar("S", bound=BaseSettings)
@@ -95,7 +164,9 @@ def load(settings: type[S]) -> S:
 
 
 def _describe(settings: type[BaseSettings], location: tuple[int | str, ...], message: str) -> str:
-    name = str(location[0]) if location else ""
+    if not location:  # a rule about several settings, which names them itself
+        return message.removeprefix("Value error, ")
+    name = str(location[0])
     field = settings.model_fields.get(name)
     variable = name if field is None else str(field.validation_alias or f"GAIA_{name.upper()}")
     return f"{variable}: {message.removeprefix('Value error, ')}"

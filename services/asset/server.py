@@ -16,7 +16,8 @@ from services.asset.store_postgres import PostgresStore
 from shared.db.pool import Database
 from shared.rpc.channel import connect
 from shared.rpc.mesh import following, mesh_identity
-from shared.rpc.server import RpcServer
+from shared.rpc.server import RpcServer, ServerTls
+from shared.rpc.tls import load_certificates
 from shared.settings import SettingsError
 
 SERVICES = (asset_service_pb2.DESCRIPTOR.services_by_name["AssetService"],)
@@ -28,7 +29,8 @@ async def serving(settings: AssetSettings) -> AsyncIterator[RpcServer]:
     blobs = _open_blobs(settings.asset_store)
     database = Database(settings.database_url.get_secret_value(), size=settings.database_pool_size)
     store = PostgresStore(database)
-    async with connect(settings.auth_target) as auth, _image_generator(settings) as images:
+    certificates = load_certificates(settings)
+    async with connect(settings.auth_target, certificates) as auth, _image_generator(settings) as images:
         identity = mesh_identity(settings.env, auth)
         generation = AssetGeneration(
             dict.fromkeys(IMAGE_CATEGORIES, images),
@@ -44,6 +46,7 @@ async def serving(settings: AssetSettings) -> AsyncIterator[RpcServer]:
             register=(lambda server: asset_service_pb2_grpc.add_AssetServiceServicer_to_server(handlers, server),),
             interceptors=identity.interceptors(SERVICES),
             probes={"database": database.ping},
+            tls=ServerTls.of(settings, certificates),
         )
         await database.open()
         try:

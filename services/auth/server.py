@@ -35,7 +35,8 @@ from shared.identity.refusals import RefusalCounter
 from shared.identity.revocations import RevocationFeed
 from shared.identity.token import CheckedIdentity, SigningKeys, TokenVerifier
 from shared.rpc.mesh import MeshIdentity, background
-from shared.rpc.server import RpcServer
+from shared.rpc.server import RpcServer, ServerTls
+from shared.rpc.tls import load_certificates
 
 SERVICES = (
     auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"],
@@ -57,6 +58,7 @@ async def serving(settings: AuthSettings) -> AsyncIterator[RpcServer]:
     hub = RevocationHub(url)
     refusals = RefusalCounter()
     trail = AuditTrail(store, refusals, interval=settings.audit_flush_seconds)
+    certificates = load_certificates(settings)
     identity = _own_identity(settings.env, check, signer.public_keys, refusals)
     server = RpcServer(
         listen=settings.listen,
@@ -75,6 +77,7 @@ async def serving(settings: AuthSettings) -> AsyncIterator[RpcServer]:
         ),
         interceptors=identity.interceptors(SERVICES),
         probes={"database": database.ping},
+        tls=ServerTls.of(settings, certificates),
     )
     await database.open()
     try:

@@ -4,7 +4,9 @@ import json
 
 import grpc
 
+from shared.rpc.renewing import RenewingChannel
 from shared.rpc.server import MAX_MESSAGE_BYTES
+from shared.rpc.tls import Certificates
 
 _SERVICE_CONFIG = json.dumps(
     {
@@ -29,6 +31,13 @@ _OPTIONS = [
 ]
 
 
-def connect(target: str) -> grpc.aio.Channel:
-    """Returns a channel to any gRPC target (`dns:///host:port`, `unix:…`, `host:port`); nothing is dialled yet."""
-    return grpc.aio.insecure_channel(target, options=_OPTIONS)
+def connect(target: str, certificates: Certificates | None = None) -> grpc.aio.Channel:
+    """Returns a channel to any gRPC target (`dns:///host:port`, `unix:…`, `host:port`); nothing is dialled yet.
+
+    With certificates it speaks TLS, shows its own, and follows their renewal.
+    """
+    if certificates is None:
+        return grpc.aio.insecure_channel(target, options=_OPTIONS)
+    return RenewingChannel(
+        certificates, lambda credentials: grpc.aio.secure_channel(target, credentials, options=_OPTIONS)
+    )

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
@@ -10,6 +11,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from shared.errors import GaiaError
+from shared.rpc.callers import CallerInterceptor
+from shared.rpc.tls import Certificates
+from shared.settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +25,19 @@ PROBE_SECONDS = 0.7
 HealthContext = grpc.aio.ServicerContext[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse]
 Probe = Callable[[], Awaitable[None]]
 Register = Callable[[grpc.aio.Server], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """The certificates of a server, and the names of those who may call it."""
+
+    certificates: Certificates
+    callers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, settings: ServiceSettings, certificates: Certificates | None) -> "ServerTls | None":
+        """Returns what the settings ask for; None where there are no certificates."""
+        return None if certificates is None else cls(certificates, settings.caller_names)
 
 
 class Health(health.aio.HealthServicer):
@@ -65,7 +82,8 @@ async def _answers(probe: Probe) -> bool:
 class RpcServer:
     """A server that is built, started, and drained. `address` is where it listens, once started.
 
-    `register` adds the servicers; `services` are their descriptors, for health and reflection.
+    `register` adds the servicers; `services` are their descriptors, for health and reflection. With `tls`, callers need
+    a certificate with one of the names that may call.
     """
 
     def __init__(
@@ -77,9 +95,11 @@ class RpcServer:
         interceptors: Sequence[grpc.aio.ServerInterceptor],
         probes: Mapping[str, Probe],
         max_concurrent_calls: int = 2000,
+        tls: ServerTls | None = None,
     ) -> None:
+        self._tls = tls
         self._server = grpc.aio.server(
-            interceptors=list(interceptors),
+            interceptors=[*([CallerInterceptor(tls.callers)] if tls else ()), *interceptors],
             maximum_concurrent_rpcs=max_concurrent_calls,
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -104,14 +124,17 @@ class RpcServer:
     async def start(self) -> None:
         """Listens and serves. Raises OSError when the address cannot be had."""
         try:
-            port = self._server.add_insecure_port(self._listen)
+            if self._tls is None:
+                port = self._server.add_insecure_port(self._listen)
+            else:
+                port = self._server.add_secure_port(self._listen, self._tls.certificates.server_credentials())
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._listen}; is it in use?") from error
         await self._server.start()
         for service in self._services:
             await self._health.set(service.full_name, health_pb2.HealthCheckResponse.SERVING)
         host = self._listen.rpartition(":")[0]
-        self.address = f"{host}:{port}"
+        self.address = self._listen if self._listen.startswith("unix:") else f"{host}:{port}"
         logger.info("serving", extra={"address": self.address})
 
     async def stop(self, drain_seconds: float) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 import grpc
@@ -14,6 +15,7 @@ from services.auth.bootstrap import ensure_user_with_key
 from services.auth.server import serving
 from services.auth.settings import AuthSettings
 from shared.rpc.channel import connect
+from shared.rpc.tls import load_certificates
 from tests.support.postgres import PostgresServer
 
 
@@ -48,15 +50,18 @@ def new_signing_key() -> str:
 
 
 @contextlib.asynccontextmanager
-async def running_auth(postgres: PostgresServer, database: str) -> AsyncIterator[Auth]:
-    """Runs auth on a free port of the loopback interface."""
-    settings = AuthSettings(
-        env="test",
-        listen="127.0.0.1:0",
-        database_url=SecretStr(postgres.url(database, "gaia_auth")),
-        signing_keys=SecretStr(new_signing_key()),
-        drain_seconds=0.5,
-        audit_flush_seconds=0.2,
+async def running_auth(postgres: PostgresServer, database: str, **settings: Any) -> AsyncIterator[Auth]:
+    """Runs auth on a free port of the loopback interface; `settings` are added to those that tests need."""
+    chosen = AuthSettings(
+        **{
+            "env": "test",
+            "listen": "127.0.0.1:0",
+            "database_url": SecretStr(postgres.url(database, "gaia_auth")),
+            "signing_keys": SecretStr(new_signing_key()),
+            "drain_seconds": 0.5,
+            "audit_flush_seconds": 0.2,
+            **settings,
+        }
     )
-    async with serving(settings) as server, connect(server.address) as channel:
+    async with serving(chosen) as server, connect(server.address, load_certificates(chosen)) as channel:
         yield Auth(server.address, channel, postgres.url(database, "gaia_owner"))

@@ -1,0 +1,77 @@
+"""Which processes may call a server at all, by the names in their certificates."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import grpc
+
+from shared.errors import PermissionDenied
+from shared.rpc import status
+
+HEALTH = "/grpc.health."
+"""Orchestrators ask with a certificate of the same authority, whatever its name."""
+_NAMES = ("x509_subject_alternative_name", "x509_common_name")
+
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
+Behaviour = Callable[[Any, Any], Any]
+
+
+class CallerInterceptor(grpc.aio.ServerInterceptor):
+    """Refuses callers whose certificate has none of the allowed names, before anything else is looked at.
+
+    Wrapped handlers are made once per method, as `shared.rpc.interceptors` does.
+    """
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self._allowed = frozenset(name.encode() for name in allowed)
+        self._wrapped: dict[str, tuple[Any, Any]] = {}
+
+    async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Implements grpc.aio.ServerInterceptor."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(HEALTH):
+            return handler
+        known = self._wrapped.get(method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[method] = (handler, self._wrap(handler))
+        return known[1]
+
+    def _wrap(self, handler: Any) -> Any:
+        side = "stream" if handler.request_streaming else "unary"
+        if handler.response_streaming:
+            field = f"{side}_stream"
+            return handler._replace(**{field: self._stream(getattr(handler, field))})
+        field = f"{side}_unary"
+        return handler._replace(**{field: self._unary(getattr(handler, field))})
+
+    def _unary(self, behaviour: Behaviour) -> Behaviour:
+        async def call(request: Any, context: Any) -> Any:
+            await self._check(context)
+            return await behaviour(request, context)
+
+        return call
+
+    def _stream(self, behaviour: Behaviour) -> Behaviour:
+        async def call(request: Any, context: Any) -> Any:
+            await self._check(context)
+            responses = behaviour(request, context)
+            try:
+                async for response in responses:
+                    yield response
+            finally:
+                await responses.aclose()
+
+        return call
+
+    async def _check(self, context: Any) -> None:
+        presented: Mapping[str, Iterable[bytes]] = context.auth_context()
+        for kind in _NAMES:
+            if not self._allowed.isdisjoint(presented.get(kind, ())):
+                return
+        await status.abort(
+            context,
+            PermissionDenied(
+                "the certificate of this caller has none of the names that may call this service", reason="CALLER"
+            ),
+        )

@@ -1,0 +1,158 @@
+"""TLS between the processes: who is let in, and renewal of certificates without a restart."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from gaia.auth.v1 import auth_service_pb2
+from gaia.auth.v1.auth_service_pb2_grpc import AuthServiceStub
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from deploy.local.certificates import DevelopmentAuthority
+from shared.rpc.channel import connect
+from shared.rpc.tls import Certificates
+from shared.settings import TlsFiles
+from tests.support.auth import Auth, running_auth
+from tests.support.edge import running_edge
+from tests.support.postgres import PostgresServer
+from tests.support.waiting import eventually
+
+KEYS = auth_service_pb2.ListSigningKeysRequest()
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> DevelopmentAuthority:
+    return DevelopmentAuthority(tmp_path_factory.mktemp("certs"))
+
+
+def files_of(authority: DevelopmentAuthority, name: str) -> TlsFiles:
+    issued = authority.issue(name)
+    return TlsFiles(issued.certificate, issued.key, authority.certificate_file)
+
+
+def settings_of(files: TlsFiles) -> dict[str, Path]:
+    return {"tls_cert": files.certificate, "tls_key": files.key, "tls_ca": files.authority}
+
+
+@pytest.fixture(scope="module")
+async def auth(postgres: PostgresServer, database: str, authority: DevelopmentAuthority) -> AsyncIterator[Auth]:
+    settings = {**settings_of(files_of(authority, "auth")), "allowed_callers": "edge, auth"}
+    async with running_auth(postgres, database, **settings) as running:
+        yield running
+
+
+async def ending(channel: grpc.aio.Channel) -> grpc.StatusCode:
+    """How a call ends on this channel."""
+    try:
+        await AuthServiceStub(channel).ListSigningKeys(KEYS, timeout=5)
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+async def test_a_caller_with_an_allowed_name_is_let_in(auth: Auth, authority: DevelopmentAuthority):
+    async with connect(auth.address, Certificates(files_of(authority, "edge"))) as channel:
+        assert await ending(channel) is grpc.StatusCode.OK
+
+
+async def test_a_caller_with_another_name_is_refused_whatever_its_key(auth: Auth, authority: DevelopmentAuthority):
+    key = await auth.new_key()
+    async with connect(auth.address, Certificates(files_of(authority, "stranger"))) as channel:
+        assert await ending(channel) is grpc.StatusCode.PERMISSION_DENIED
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await AuthServiceStub(channel).GetMe(auth_service_pb2.GetMeRequest(), metadata=(("x-api-key", key),))
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await AuthServiceStub(channel).WatchRevocations(auth_service_pb2.WatchRevocationsRequest()).read()
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_any_certificate_of_the_authority_may_ask_for_health(auth: Auth, authority: DevelopmentAuthority):
+    async with connect(auth.address, Certificates(files_of(authority, "stranger"))) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_a_certificate_of_another_authority_is_no_certificate(
+    auth: Auth, authority: DevelopmentAuthority, tmp_path: Path
+):
+    other = DevelopmentAuthority(tmp_path).issue("edge")
+    files = TlsFiles(other.certificate, other.key, authority.certificate_file)
+    async with connect(auth.address, Certificates(files)) as channel:
+        assert await ending(channel) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_without_a_certificate_or_without_tls_nobody_gets_in(auth: Auth, authority: DevelopmentAuthority):
+    roots = authority.certificate_file.read_bytes()
+    options = [("grpc.enable_http_proxy", 0)]
+    async with grpc.aio.secure_channel(auth.address, grpc.ssl_channel_credentials(roots), options) as channel:
+        assert await ending(channel) is grpc.StatusCode.UNAVAILABLE
+    async with connect(auth.address) as channel:
+        assert await ending(channel) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_server_that_is_not_who_it_should_be_gets_no_call(
+    postgres: PostgresServer, database: str, authority: DevelopmentAuthority, tmp_path: Path
+):
+    settings = settings_of(files_of(DevelopmentAuthority(tmp_path), "auth"))
+    async with (
+        running_auth(postgres, database, **settings) as running,
+        connect(running.address, Certificates(files_of(authority, "edge"))) as channel,
+    ):
+        assert await ending(channel) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_the_edge_reaches_its_services_over_tls(auth: Auth, authority: DevelopmentAuthority):
+    key = await auth.new_key("tls@gaia.test")
+    async with running_edge(auth.address, **settings_of(files_of(authority, "edge"))) as edge:
+        reply = await edge.get("/api/v1/auth/me", headers={"x-api-key": key})
+    assert (reply.status_code, reply.json()["user"]["email"]) == (200, "tls@gaia.test")
+
+
+async def test_renewed_certificates_serve_new_connections_and_calls_in_flight_go_on(
+    postgres: PostgresServer, database: str, tmp_path: Path
+):
+    """The old authority ends with the old certificates, so that only renewed ones can meet."""
+    old, new = DevelopmentAuthority(tmp_path / "old"), DevelopmentAuthority(tmp_path / "new")
+    live = {name: files_of(old, name) for name in ("auth", "edge")}
+    clock = Clock()
+    async with contextlib.AsyncExitStack() as stack:
+        settings = {**settings_of(live["auth"]), "allowed_callers": "edge, auth"}
+        running = await stack.enter_async_context(running_auth(postgres, database, **settings))
+        certificates = Certificates(live["edge"], clock)
+        channel = await stack.enter_async_context(connect(running.address, certificates))
+        stub = AuthServiceStub(channel)
+        assert await ending(channel) is grpc.StatusCode.OK
+        watch = stub.WatchRevocations(auth_service_pb2.WatchRevocationsRequest())
+        await watch.read()
+
+        (tmp_path / "old" / "ca.pem").write_bytes((tmp_path / "new" / "ca.pem").read_bytes())
+        for name, files in live.items():
+            renewed = new.issue(name)
+            files.key.write_bytes(renewed.key.read_bytes())
+            assert await ending(channel) is grpc.StatusCode.OK  # half renewed: the last good pair stays
+            files.certificate.write_bytes(renewed.certificate.read_bytes())
+        serial = x509.load_pem_x509_certificate(live["edge"].certificate.read_bytes()).serial_number
+        clock.now += 10
+
+        async def meets() -> bool:
+            return await ending(channel) is grpc.StatusCode.OK
+
+        await eventually(meets)
+        assert certificates.generation == 1
+        assert x509.load_pem_x509_certificate(certificates.pems.certificate).serial_number == serial
+        assert await watch.read() is not grpc.aio.EOF  # still on the connection of before
+        watch.cancel()
