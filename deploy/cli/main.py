@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from deploy.cli import accounts, database, platform, smoke, stack
+from deploy.cli import accounts, database, platform, proxy, smoke, stack
 from deploy.cli.output import fail
 from deploy.local.errors import StackError
 
@@ -24,6 +24,7 @@ app.command("up")(stack.up)
 app.command("down")(stack.down)
 app.command("status")(stack.status)
 app.command("test")(smoke.run)
+app.command("proxy")(proxy.proxy)
 app.command("deploy")(platform.deploy)
 app.add_typer(database.app)
 app.add_typer(accounts.users)

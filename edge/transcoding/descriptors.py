@@ -4,6 +4,7 @@ Nothing here touches the default pool, so that contracts that contradict one ano
 served side by side.
 """
 
+import contextlib
 import hashlib
 import importlib
 import re
@@ -27,6 +28,13 @@ MAX_FILES = 20_000
 _HOW_TO_WRITE = "write one with `protoc --include_imports --descriptor_set_out=FILE …` or `buf build -o FILE`"
 # What contracts import without shipping it; the packages protobuf and googleapis-common-protos have all of it.
 _BUNDLED = re.compile(r"google/(?:api|longrunning|protobuf|rpc|type)/[a-z0-9_/]+\.proto\Z")
+
+# Types that replies carry in google.protobuf.Any, and errors in their details, without any contract importing them.
+_OFTEN_IN_ANY = (
+    *(f"google/protobuf/{name}.proto" for name in ("duration", "empty", "field_mask", "struct", "timestamp")),
+    "google/protobuf/wrappers.proto",
+    "google/rpc/error_details.proto",
+)
 
 
 class DescriptorError(ValueError):
@@ -141,6 +149,12 @@ def _pool(by_name: dict[str, FileDescriptorProto]) -> DescriptorPool:
         except (TypeError, ValueError) as error:
             reason = str(error).rpartition("descriptor pool: ")[2].strip()
             raise DescriptorError(f"{name} is no valid contract: {reason}") from error
+    for name in _OFTEN_IN_ANY:
+        file = bundled_file(name)
+        if name not in by_name and file is not None:
+            # Contracts that define such a type in a file of another name have their own.
+            with contextlib.suppress(TypeError):
+                pool.AddSerializedFile(file.SerializeToString())
     return pool
 
 

@@ -1,10 +1,10 @@
 """Contracts asked from a running server by gRPC server reflection (grpc.reflection.v1 and v1alpha)."""
 
 import asyncio
-import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any, Self
+from typing import Any
 
 import grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
@@ -29,6 +29,7 @@ MAX_SERVICES = 5_000
 # The two versions differ in the package's name alone, so that one set of messages serves both.
 _VERSIONS = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
 _NOT_SERVED = tuple(f"{version}." for version in _VERSIONS)
+_CONNECT_ERROR = re.compile(r"remote host: (?:connect: )?(?P<reason>[^:;]+?)(?: \(\d+\))?\Z")
 # What says that a server is away or busy, not that it lacks reflection.
 _PASSING = frozenset(
     (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
@@ -52,8 +53,15 @@ async def reflect(channel: grpc.aio.Channel, *, timeout: float = TIMEOUT_SECONDS
         raise ServerAwayError(f"it did not answer its reflection questions within {timeout:g} seconds") from None
     except grpc.aio.AioRpcError as error:
         if error.code() in _PASSING:
-            raise ServerAwayError(f"it cannot be reached: {_reason(error)}") from error
-        raise DescriptorError(f"reflection failed: {error.code().name}: {_reason(error)}") from error
+            raise ServerAwayError(f"cannot be reached: {transport_reason(error)}") from error
+        raise DescriptorError(f"reflection failed: {error.code().name}: {transport_reason(error)}") from error
+
+
+def transport_reason(error: grpc.aio.AioRpcError) -> str:
+    """Return why a call did not arrive, in a few words where the transport's are known."""
+    details = " ".join((error.details() or error.code().name).split())
+    refused = _CONNECT_ERROR.search(details)
+    return refused["reason"].lower() if refused is not None else details[:300]
 
 
 async def reconnections(channel: grpc.aio.Channel) -> AsyncIterator[None]:
@@ -69,8 +77,7 @@ async def reconnections(channel: grpc.aio.Channel) -> AsyncIterator[None]:
 async def _fetch(channel: grpc.aio.Channel) -> list[FileDescriptorProto]:
     for version in _VERSIONS:
         try:
-            async with _Questions(channel, version) as questions:
-                return await _files(questions)
+            return await _files(_Questions(channel, version))
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
@@ -128,39 +135,31 @@ def _keep(response: ServerReflectionResponse, known: dict[str, FileDescriptorPro
 
 
 class _Questions:
-    """One reflection stream; a question is asked when the one before is answered."""
+    """Asks one version of reflection.
+
+    Each question is a call of its own: in one long stream a write that fails would hide the status that the server
+    ended it with, and with it that the server lacks this version.
+    """
 
     def __init__(self, channel: grpc.aio.Channel, version: str) -> None:
-        self._method: Any = channel.stream_stream(
+        self._method: Any = channel.unary_stream(
             f"/{version}.ServerReflection/ServerReflectionInfo",
             request_serializer=ServerReflectionRequest.SerializeToString,
             response_deserializer=ServerReflectionResponse.FromString,
         )
         self._left = MAX_BYTES
 
-    async def __aenter__(self) -> Self:
-        self._call = self._method()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._call.cancel()
-
     async def ask(self, question: ServerReflectionRequest) -> ServerReflectionResponse:
         """Return the answer; raises AioRpcError."""
-        # Where the call has ended, reading tells why.
-        with contextlib.suppress(asyncio.InvalidStateError):
-            await self._call.write(question)
-        answer = await self._call.read()
+        call = self._method(question)
+        try:
+            answer = await call.read()
+        finally:
+            call.cancel()
         if answer is grpc.aio.EOF:
-            raise DescriptorError("the server ended its reflection stream before its answer")
+            raise DescriptorError("the server ended its reflection without an answer")
         self._left -= answer.ByteSize()
         if self._left < 0:
             raise DescriptorError(f"the server's reflection sends more than {MAX_BYTES} bytes")
         assert isinstance(answer, ServerReflectionResponse)
         return answer
-
-
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    """Return what the transport says, in one line."""
-    details = " ".join((error.details() or error.code().name).split())
-    return details[:300]

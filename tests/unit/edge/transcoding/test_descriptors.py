@@ -16,23 +16,14 @@ from edge.transcoding.descriptors import (
     parse_descriptor_set,
     read_descriptor_file,
 )
-from tests.support.contracts import compile_contracts
+from tests.support.contracts import descriptor_files
 from tests.support.reflected import FIRST, SECOND, WITHOUT_RULES
 
 
 def files_of(source: str, *, imports: bool) -> list[FileDescriptorProto]:
     """The files of a contract, with or without what it imports, imports first."""
-    pool = compile_contracts({"items.proto": source})
-    found: dict[str, FileDescriptorProto] = {}
-
-    def collect(name: str) -> None:
-        file = pool.FindFileByName(name)
-        for dependency in file.dependencies:
-            collect(dependency.name)
-        found[name] = FileDescriptorProto.FromString(file.serialized_pb)
-
-    collect("items.proto")
-    return list(found.values()) if imports else [found["items.proto"]]
+    files = descriptor_files({"items.proto": source})
+    return files if imports else files[-1:]
 
 
 def serialised(files: Sequence[FileDescriptorProto]) -> bytes:

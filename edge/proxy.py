@@ -1,0 +1,196 @@
+"""REST in front of any gRPC server whose methods have `google.api.http` rules: what `gaia proxy` runs."""
+
+import asyncio
+import contextlib
+import ipaddress
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from starlette.types import Scope
+
+from edge.auth import Authorizer, Metadata
+from edge.transcoding.app import Transcoder
+from edge.transcoding.descriptors import DescriptorError, ServerAwayError, read_descriptor_file
+from edge.transcoding.live import POLL_SECONDS, LiveTranscoder, ReadContracts
+from edge.transcoding.options import HeaderRules
+from edge.transcoding.profile import GRPC_GATEWAY, STRICT, Profile
+from edge.transcoding.reflection import reconnections, reflect, transport_reason
+from edge.transcoding.routes import Route, RouteTableError
+from shared.identity.authenticator import Authenticator
+from shared.rpc.channel import connect
+from shared.rpc.mesh import background, following, mesh_identity, reporting
+from shared.rpc.rules import Access
+from shared.settings import split_listen_address
+
+PROFILES = {"strict": STRICT, "grpc-gateway": GRPC_GATEWAY}
+"""The profiles by the names that the command line uses."""
+
+REACH_SECONDS = 5.0
+MAX_MESSAGE_BYTES = 48 << 20
+"""As large as between Gaia's own services; gRPC's default of 4 MiB is less than what downloads send at once."""
+_CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # No keep-alive pings: a server that was not told to expect them takes them for an attack.
+]
+_ANY_KEY = Access(public=False, scopes=frozenset())
+_HEADERS = HeaderRules(reserved=("x-gaia-",))
+# With --auth the key is read here and goes no further.
+_HEADERS_WITH_AUTH = HeaderRules(
+    forwarded=tuple(name for name in HeaderRules().forwarded if name != "authorization"),
+    reserved=("authorization", "x-api-key", "x-gaia-", "cookie"),
+)
+
+
+class ProxyError(Exception):
+    """What keeps the proxy from starting; the message names the option and says what would be right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxySettings:
+    """What to serve and where.
+
+    `upstream` and `auth` are HOST:PORT or any gRPC target. Contracts come from the file `descriptors`, or by reflection
+    where there is none. Without `auth` only a loopback `host` is listened on. `environment` is the one that auth's
+    keys belong to.
+    """
+
+    upstream: str
+    descriptors: Path | None = None
+    profile: str = "strict"
+    auth: str | None = None
+    environment: str = "dev"
+    host: str = "127.0.0.1"
+
+    def check(self) -> None:
+        """Raises ProxyError."""
+        _check_target("--upstream", self.upstream)
+        if self.auth is not None:
+            _check_target("--auth", self.auth)
+        elif not _is_loopback(self.host):
+            raise ProxyError(
+                f"--host {self.host}: without --auth anybody who reaches this address could call {self.upstream}; "
+                "listen on 127.0.0.1, or give --auth HOST:PORT"
+            )
+        if self.profile not in PROFILES:
+            raise ProxyError(f"--profile {self.profile}: there is no such profile; it is {' or '.join(PROFILES)}")
+
+
+class KeyAuthorizer(Authorizer):
+    """Has every route take any valid key, whatever the contracts say, and attaches the caller's identity.
+
+    A key in the URL is not looked for: parameters of these names may be the contracts' own.
+    """
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        super().__init__((), authenticator, trusted_proxies=0)
+        self._access = _AnyMethod()
+
+    def __call__(self, route: Route, scope: Scope) -> Metadata | Awaitable[Metadata]:
+        """Returns the metadata to add. Raises RpcFailure: 400, 401, 429 or 503."""
+        return self._identify(route.method.full_name, scope)
+
+
+class _AnyMethod(dict[str, Access]):
+    """Every method there is, needing a key and no scope."""
+
+    def __missing__(self, name: str) -> Access:
+        return _ANY_KEY
+
+
+@contextlib.asynccontextmanager
+async def proxying(settings: ProxySettings) -> AsyncIterator[LiveTranscoder]:
+    """Yields the application, its contracts loaded and followed. Raises ProxyError."""
+    settings.check()
+    async with contextlib.AsyncExitStack() as stack:
+        channel = await stack.enter_async_context(
+            grpc.aio.insecure_channel(settings.upstream, options=_CHANNEL_OPTIONS)
+        )
+        authorizer = None
+        if settings.auth is not None:
+            auth = await stack.enter_async_context(connect(settings.auth))
+            identity = mesh_identity(settings.environment, auth)
+            await stack.enter_async_context(following(identity.feed, auth))
+            await stack.enter_async_context(reporting(identity.refusals, auth))
+            authorizer = KeyAuthorizer(identity.authenticator)
+        app = LiveTranscoder(_source(settings, channel), _builder(channel, PROFILES[settings.profile], authorizer))
+        await _load(app, settings, channel)
+        by_file = settings.descriptors is not None
+        await stack.enter_async_context(
+            background(
+                app.follow(poll=None if by_file else POLL_SECONDS, changes=None if by_file else reconnections(channel))
+            )
+        )
+        yield app
+
+
+def _source(settings: ProxySettings, channel: grpc.aio.Channel) -> ReadContracts:
+    path = settings.descriptors
+    if path is None:
+        return partial(reflect, channel)
+    return partial(asyncio.to_thread, read_descriptor_file, path)
+
+
+def _builder(
+    channel: grpc.aio.Channel, profile: Profile, authorizer: Authorizer | None
+) -> Callable[[Sequence[ServiceDescriptor]], Transcoder]:
+    def build(services: Sequence[ServiceDescriptor]) -> Transcoder:
+        return Transcoder(
+            services,
+            channel,
+            profile=profile,
+            authorize=authorizer,
+            headers=_HEADERS if authorizer is None else _HEADERS_WITH_AUTH,
+        )
+
+    return build
+
+
+async def _load(app: LiveTranscoder, settings: ProxySettings, channel: grpc.aio.Channel) -> None:
+    source = "--reflect" if settings.descriptors is None else "--descriptors"
+    try:
+        await _reach(channel)
+        await app.load()
+    except ServerAwayError as error:
+        raise ProxyError(f"--upstream {settings.upstream}: {error}; is a gRPC server running there?") from error
+    except DescriptorError as error:
+        raise ProxyError(f"{source}: {error}") from error
+    except RouteTableError as error:
+        raise ProxyError(f"{source}: {error}") from error
+
+
+async def _reach(channel: grpc.aio.Channel) -> None:
+    """Raises ServerAwayError where no gRPC server answers; any answer will do."""
+    check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/grpc.health.v1.Health/Check")
+    try:
+        await check(b"", timeout=REACH_SECONDS)
+    except grpc.aio.AioRpcError as error:
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            raise ServerAwayError(f"cannot be reached: {transport_reason(error)}") from error
+
+
+def _check_target(option: str, target: str) -> None:
+    # What is no HOST:PORT must name its scheme, since gRPC would look any word up in the DNS.
+    if re.match(r"[a-z][a-z0-9+.-]*:(?://|/)|unix(?:-abstract)?:", target):
+        return
+    try:
+        split_listen_address(target)
+    except ValueError as error:
+        raise ProxyError(f"{option} {target}: {error}, or a gRPC target such as unix:/run/app.sock") from None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
