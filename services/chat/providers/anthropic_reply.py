@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from services.chat.providers import errors
+from services.chat.providers.checked import count, text
 from services.chat.turn import Delta, FinishReason, Reply, ToolCall, ToolCallDelta, Usage
 from shared.errors import GaiaError
 
@@ -26,9 +27,9 @@ def decode_reply(provider: str, body: bytes) -> Reply:
         decoded = orjson.loads(body)
         blocks = decoded["content"]
         return Reply(
-            text="".join(block["text"] for block in blocks if block["type"] == "text"),
+            text="".join([block["text"] for block in blocks if block["type"] == "text"]),
             tool_calls=[
-                ToolCall(block["id"], block["name"], orjson.dumps(block["input"]).decode())
+                ToolCall(text(block["id"]), text(block["name"]), orjson.dumps(block["input"]).decode())
                 for block in blocks
                 if block["type"] == "tool_use"
             ],
@@ -108,32 +109,32 @@ class EventDecoder:
 
     def _take_block(self, index: int, block: Mapping[str, Any], texts: list[str], calls: list[ToolCallDelta]) -> None:
         if block["type"] == "text":
-            texts.append(block.get("text") or "")
+            texts.append(text(block.get("text") or ""))
         elif block["type"] == "tool_use":
             self._tools[index] = len(self._tools)
-            calls.append(ToolCallDelta(self._tools[index], block["id"], block["name"]))
+            calls.append(ToolCallDelta(self._tools[index], text(block["id"]), text(block["name"])))
             # Arguments come in pieces; a call without pieces has them here, or has none.
             self._whole_inputs[index] = orjson.dumps(block.get("input") or {}).decode()
 
     def _take_piece(self, index: int, piece: Mapping[str, Any], texts: list[str], calls: list[ToolCallDelta]) -> None:
         if piece["type"] == "text_delta":
-            texts.append(piece["text"])
+            texts.append(text(piece["text"]))
         elif piece["type"] == "input_json_delta" and index in self._tools and piece["partial_json"]:
             self._whole_inputs.pop(index, None)
-            calls.append(ToolCallDelta(self._tools[index], arguments=piece["partial_json"]))
+            calls.append(ToolCallDelta(self._tools[index], arguments=text(piece["partial_json"])))
 
 
 def _usage(first: Mapping[str, Any], last: Mapping[str, Any]) -> Usage:
-    def count(name: str) -> int:
+    def tokens(name: str) -> int:
         value = last.get(name)
-        return int((first.get(name) if value is None else value) or 0)
+        return count(first.get(name) if value is None else value)
 
-    cached = count("cache_read_input_tokens")
+    cached = tokens("cache_read_input_tokens")
     details = last.get("output_tokens_details") or {}
     return Usage(
         # What was read from the cache or written to it is counted beside the rest.
-        input_tokens=count("input_tokens") + cached + count("cache_creation_input_tokens"),
-        output_tokens=count("output_tokens"),
+        input_tokens=tokens("input_tokens") + cached + tokens("cache_creation_input_tokens"),
+        output_tokens=tokens("output_tokens"),
         cached_input_tokens=cached,
-        reasoning_tokens=int(details.get("thinking_tokens") or 0),
+        reasoning_tokens=count(details.get("thinking_tokens")),
     )

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from services.chat.providers import errors
+from services.chat.providers.checked import count, text
 from services.chat.turn import (
     Delta,
     FinishReason,
@@ -59,17 +60,17 @@ def decode_reply(provider: str, body: bytes) -> Reply:
         first, *others = decoded["choices"]
         message = first["message"]
         calls = [
-            ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"])
+            ToolCall(text(call["id"]), text(call["function"]["name"]), text(call["function"]["arguments"]))
             for call in message.get("tool_calls") or ()
             if "function" in call
         ]
         return Reply(
-            text=message.get("content") or message.get("refusal") or "",
+            text=text(message.get("content") or message.get("refusal") or ""),
             tool_calls=calls,
             finish_reason=_REASONS.get(first["finish_reason"], FinishReason.STOP),
             usage=decode_usage(decoded.get("usage")),
             openai_body=body,
-            other_choices=[other["message"].get("content") or "" for other in others],
+            other_choices=[text(other["message"].get("content") or "") for other in others],
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise errors.nonsense(provider, "something that is no chat completion") from error
@@ -82,10 +83,10 @@ def decode_usage(usage: Any) -> Usage | None:
     read = usage.get("prompt_tokens_details") or {}
     written = usage.get("completion_tokens_details") or {}
     return Usage(
-        input_tokens=int(usage["prompt_tokens"]),
-        output_tokens=int(usage["completion_tokens"]),
-        cached_input_tokens=int(read.get("cached_tokens") or 0),
-        reasoning_tokens=int(written.get("reasoning_tokens") or 0),
+        input_tokens=count(usage["prompt_tokens"]),
+        output_tokens=count(usage["completion_tokens"]),
+        cached_input_tokens=count(read.get("cached_tokens")),
+        reasoning_tokens=count(written.get("reasoning_tokens")),
     )
 
 
@@ -156,23 +157,23 @@ class ChunkDecoder:
         delta: Delta,
     ) -> None:
         index, added, reason = choice.get("index") or 0, choice.get("delta") or {}, choice.get("finish_reason")
-        text = added.get("content") or added.get("refusal") or ""
+        piece = text(added.get("content") or added.get("refusal") or "")
         if reason:
             self._finished = True
         if index:
-            if text:
-                others.append((index, text))
+            if piece:
+                others.append((int(index), piece))
             return
-        if text:
-            texts.append(text)
+        if piece:
+            texts.append(piece)
         for call in added.get("tool_calls") or ():
             function = call.get("function") or {}
             calls.append(
                 ToolCallDelta(
-                    call.get("index") or 0,
-                    call.get("id") or "",
-                    function.get("name") or "",
-                    function.get("arguments") or "",
+                    int(call.get("index") or 0),
+                    text(call.get("id") or ""),
+                    text(function.get("name") or ""),
+                    text(function.get("arguments") or ""),
                 )
             )
         if reason:

@@ -200,7 +200,17 @@ def test_a_stream_without_reason_or_stop_is_cut(events):
         decoder.check_end()
 
 
-@pytest.mark.parametrize("bad", [b"{", b"[]", b"{}", event("content_block_delta"), event("message_delta", delta={})])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"{",
+        b"[]",
+        b"{}",
+        event("content_block_delta"),
+        event("message_delta", delta={}),
+        piece(0, type="text_delta", text=5),
+    ],
+)
 def test_what_came_before_nonsense_is_told_first(bad):
     decoder = EventDecoder("p")
     assert decoder.decode([piece(0, type="text_delta", text="good"), bad]).text == "good"

@@ -116,8 +116,25 @@ def test_a_whole_reply_is_decoded():
     assert reply.openai_body == body
 
 
+WHOLE = b'{"choices":[{"message":{"content":%b,"tool_calls":%b},"finish_reason":"stop"}],"usage":%b}'
+
+
 @pytest.mark.parametrize(
-    "body", [b"", b"null", b"[]", b'{"choices":[{}]}', b'{"choices":[{"message":[],"finish_reason":1}]}']
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'{"choices":[{}]}',
+        b'{"choices":[{"message":[],"finish_reason":1}]}',
+        WHOLE % (b"5", b"[]", b"{}"),
+        WHOLE % (b'["x"]', b"[]", b"{}"),
+        WHOLE % (b'"x"', b'[{"id":1,"function":{"name":"f","arguments":"{}"}}]', b"{}"),
+        WHOLE % (b'"x"', b'[{"id":"1","function":{"name":"f","arguments":{}}}]', b"{}"),
+        WHOLE % (b'"x"', b"[]", b'{"prompt_tokens":"many"}'),
+        WHOLE % (b'"x"', b"[]", b'{"prompt_tokens":-1,"completion_tokens":1}'),
+        WHOLE % (b'"x"', b"[]", b'{"prompt_tokens":1,"completion_tokens":9999999999}'),
+    ],
 )
 def test_a_reply_that_is_none_is_a_bad_upstream(body):
     with pytest.raises(BadUpstream):
@@ -162,7 +179,17 @@ def test_a_stream_without_finish_or_marker_is_cut(events):
         decoder.check_end()
 
 
-@pytest.mark.parametrize("bad", [b"{", b"3", b'{"choices":3}', b'{"choices":[[]]}', b'{"choices":[{"delta":"x"}]}'])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"{",
+        b"3",
+        b'{"choices":3}',
+        b'{"choices":[[]]}',
+        b'{"choices":[{"delta":"x"}]}',
+        b'{"choices":[{"delta":{"content":5}}]}',
+    ],
+)
 def test_what_came_before_nonsense_is_told_first(bad):
     decoder = ChunkDecoder("p", show_usage=False)
     assert decoder.decode([chunk({"content": "good"}), bad]).text == "good"

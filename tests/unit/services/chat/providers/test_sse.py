@@ -18,7 +18,7 @@ EVENTS = [b"one", b"two\nlines", b"no space", "日本".encode(), b"[DONE]"]
 def test_the_events_are_the_same_wherever_the_bytes_are_cut(line_end, sizes):
     rest = STREAM.replace(b"\n", line_end)
     reader = EventReader()
-    events: list[bytes] = []
+    events = []
     for size in sizes:
         events += reader.feed(rest[:size])
         rest = rest[size:]
