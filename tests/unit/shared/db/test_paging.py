@@ -22,10 +22,12 @@ def test_no_token_is_the_start():
 
 @given(st.text(max_size=60))
 def test_any_other_text_is_refused_by_name_or_is_a_place(text):
+    fields = []
     try:
         parse_token(text)
     except InvalidArgument as error:
-        assert error.violations[0].field == "page_token"
+        fields = [violation.field for violation in error.violations]
+    assert fields in ([], ["page_token"])
 
 
 @pytest.mark.parametrize(("requested", "size"), [(0, 50), (1, 1), (500, 500), (501, 500), (2**31 - 1, 500)])
