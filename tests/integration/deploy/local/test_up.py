@@ -56,7 +56,7 @@ class Gaia:
         process = await self.start(*arguments, **environment)
         async with asyncio.timeout(60):
             said, _ = await process.communicate()
-        return process.returncode, said.decode()
+        return await process.wait(), said.decode()
 
     def pids(self) -> dict[str, int]:
         state = json.loads(self.home.state.read_text())
@@ -65,6 +65,7 @@ class Gaia:
 
 async def lines_until(process: asyncio.subprocess.Process, text: str) -> str:
     said = ""
+    assert process.stdout is not None
     async with asyncio.timeout(60):
         while text not in said:
             line = (await process.stdout.readline()).decode()
