@@ -14,6 +14,7 @@ from edge.transcoding.errors import Code, RpcFailure, failure
 from edge.transcoding.exchange import Exchange, ResponseCutError
 from edge.transcoding.headers import Header
 from edge.transcoding.options import MethodOptions
+from edge.transcoding.outlet import Outlet
 from edge.transcoding.profile import Profile
 from edge.transcoding.ranges import ACCEPT_RANGES, range_headers, range_of_request
 from edge.transcoding.representation import Representation
@@ -103,21 +104,24 @@ class HttpBodyStreamResponder:
     async def respond(self, exchange: Exchange, request: Request) -> None:
         """See `call.Responder`."""
         call = StreamCall(self._caller, exchange, request, idle_timeout=self._idle_timeout)
+        outlet = Outlet(exchange)
         try:
-            await self._pump(exchange, call)
+            await self._pump(exchange, call, outlet)
         except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
             failed = call.failure(error)
             if not exchange.started:
                 raise failed from None
+            await outlet.drain()
             raise ResponseCutError from failed
         except RpcFailure as error:
             if exchange.started:
                 raise ResponseCutError from error
             raise
         finally:
+            outlet.abandon()
             await call.close()
 
-    async def _pump(self, exchange: Exchange, call: StreamCall) -> None:
+    async def _pump(self, exchange: Exchange, call: StreamCall, outlet: Outlet) -> None:
         skip, left = 0, None
         async for message in call.messages:
             call.pulse.felt()
@@ -133,11 +137,12 @@ class HttpBodyStreamResponder:
                 data = data[:left]
                 left -= len(data)
             if data:
-                await exchange.write(data)
+                await outlet.put(data)
             if left == 0:
                 break
         if not exchange.started:
             skip, left = await self._start(exchange, call, "")
+        await outlet.drain()
         if left:
             raise ResponseCutError
         await exchange.end()

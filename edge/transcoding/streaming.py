@@ -13,6 +13,7 @@ from edge.transcoding.exchange import ClientGoneError, Exchange, ResponseCutErro
 from edge.transcoding.framing import ArrayFrames, EnvelopeFrames, Frames, FramesFactory, NdjsonFrames, SseFrames
 from edge.transcoding.media import NO_WISHES, JsonWishes, MediaCache, json_wishes, stream_framing
 from edge.transcoding.options import Framing, MethodOptions
+from edge.transcoding.outlet import Outlet
 from edge.transcoding.profile import Profile
 
 
@@ -161,9 +162,11 @@ class StreamResponder:
             heartbeat=self._heartbeat,
             beat=beat if frames.heartbeat and not exchange.is_head else None,
         )
+        outlet = Outlet(exchange)
         try:
-            failed = await self._pump(exchange, call, frames, wishes)
+            failed = await self._pump(exchange, call, frames, wishes, outlet)
             await call.pulse.stop()
+            await outlet.drain()
             if failed is not None:
                 await self._tell(failed, exchange, frames)
                 return
@@ -171,10 +174,11 @@ class StreamResponder:
                 await self._start(exchange, call, frames)
             await exchange.end(b"" if exchange.is_head else frames.end())
         finally:
+            outlet.abandon()
             await call.close()
 
     async def _pump(
-        self, exchange: Exchange, call: StreamCall, frames: Frames, wishes: JsonWishes
+        self, exchange: Exchange, call: StreamCall, frames: Frames, wishes: JsonWishes, outlet: Outlet
     ) -> RpcFailure | None:
         encode, pulse = self._encode, call.pulse
         try:
@@ -187,7 +191,7 @@ class StreamResponder:
                     await self._start(exchange, call, frames)
                     if exchange.is_head:
                         break
-                await exchange.write(data)
+                await outlet.put(data)
         except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
             return call.failure(error)
         except RpcFailure as error:
