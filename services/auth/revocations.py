@@ -65,8 +65,9 @@ class RevocationHub:
             raise ResourceExhausted(f"{MAX_WATCHERS} watchers follow revocations already", retry_after=5.0)
         self._watchers += 1
         try:
-            if not self._oldest_known:
-                await self._next_reading()
+            # The last reading may be long ago: whoever comes back while the database is away must not take the greeting
+            # for a heartbeat.
+            await self._next_reading()
             position = after_sequence or self._sequence
             if position > self._sequence or position < self._oldest_known - 1:
                 yield RevocationEvent(self._sequence, reset=True)
