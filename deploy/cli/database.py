@@ -34,13 +34,12 @@ def init(
     """
     from deploy.cli.output import note
     from deploy.cli.preparation import prepare, store_key, store_signing_keys
+    from deploy.local.errors import StackError
 
     settings = _settings()
     url = _database_url(settings)
     if url is None:
-        raise typer.BadParameter(
-            "set it to the owner's URL; `gaia up` prepares its own database", param_hint="DATABASE_URL"
-        )
+        raise StackError("DATABASE_URL: set it to the owner's URL; `gaia up` prepares its own database")
     prepared: Prepared = asyncio.run(prepare(url, email=user, environment=env, passwords=settings.given_passwords()))
     if signing_keys_file is not None:
         store_signing_keys(signing_keys_file)

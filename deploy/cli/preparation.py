@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from services.auth.signing import SEED_BYTES
 
 KEY_NAME = "administrator"
 SCOPES = ("admin",)
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_ENVIRONMENT = re.compile("[a-z][a-z0-9]{0,15}")  # as GAIA_ENV: it stands in every key
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ async def prepare(url: str, *, email: str, environment: str, passwords: Mapping[
     A role gets the password given for its service; one that is new and has none given gets a made-up one. Raises
     StackError, and MigrationError.
     """
+    _check(email, environment)
     await ensure_database(url)
     async with connected(url) as connection:
         there = await existing_roles(connection)
@@ -66,6 +70,16 @@ async def prepare(url: str, *, email: str, environment: str, passwords: Mapping[
         unchanged=[service for service in SERVICES if service in there and service not in passwords],
         key=key,
     )
+
+
+def _check(email: str, environment: str) -> None:
+    """Raises StackError before anything is changed for what would only be found out afterwards."""
+    if not _EMAIL.fullmatch(email):
+        raise StackError(f"--user: {email!r} is no email address; it must be like admin@gaia.dev")
+    if not _ENVIRONMENT.fullmatch(environment):
+        raise StackError(
+            f"--env: {environment!r} must begin with a letter and hold at most 16 lower-case letters and digits"
+        )
 
 
 def store_key(path: Path, key: str) -> None:

@@ -173,6 +173,19 @@ async def test_an_owner_without_the_right_to_make_roles_is_told_what_is_missing(
         await prepare(await server(""), email="a@b.c", environment="dev", passwords={})
 
 
+@pytest.mark.parametrize(
+    ("email", "environment", "said"),
+    [("nobody", "dev", "--user: 'nobody' is no email address"), ("a@b.c", "Dev_1", "--env: 'Dev_1' must begin with")],
+)
+async def test_what_is_wrong_is_said_before_anything_is_changed(server, email, environment, said):
+    url = await server("CREATEROLE CREATEDB", create=False)
+    with pytest.raises(StackError, match=said):
+        await prepare(url, email=email, environment=environment, passwords={})
+    with pytest.raises(StackError, match="does not exist"):
+        async with connected(url):
+            pass
+
+
 class TestDeveloperKey:
     @pytest.fixture
     async def url(self, server):
