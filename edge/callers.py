@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from edge.transcoding.errors import RpcFailure, failure
 from shared.identity import api_key
+from shared.identity.jwt_form import MAX_JWT_LENGTH
 
 CHALLENGE = ((b"www-authenticate", b'Bearer realm="gaia"'),)
 MISSING_KEY = "no API key; send one as X-API-Key or as Authorization: Bearer"
@@ -20,7 +21,7 @@ _KEY_IN_URL = re.compile(rf"{api_key.PATTERN}|(?:^|&)(?:x[-_])?(?:api[-_]?)?key=
 
 
 def key_of(scope: Scope) -> str:
-    """Returns the key of a request. Raises RpcFailure when there is none, or more than one."""
+    """Returns the credential of a request: an API key, or a JWT. Raises RpcFailure when there is none, or two."""
     found: set[bytes] = set()
     for name, value in scope["headers"]:
         if name == b"x-api-key":
@@ -36,8 +37,9 @@ def key_of(scope: Scope) -> str:
     if len(found) > 1:
         raise failure(code_pb2.INVALID_ARGUMENT, TWO_KEYS)
     key = found.pop()
-    # What is longer than any key is not worth a digest.
-    return key.decode("latin-1") if len(key) <= api_key.MAX_LENGTH else ""
+    # What is longer than anything that could be one is not worth a digest.
+    longest = MAX_JWT_LENGTH if key.startswith(b"eyJ") else api_key.MAX_LENGTH
+    return key.decode("latin-1") if len(key) <= longest else ""
 
 
 def address_of(scope: Scope, trusted_proxies: int) -> str:

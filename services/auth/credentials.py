@@ -4,9 +4,10 @@ import datetime as dt
 import hmac
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.auth.models import Credential
+from services.auth.outside import OutsideUsers
 from services.auth.signing import IdentitySigner, SignedToken
 from services.auth.store import Store
 from services.auth.usage import UseRecorder
@@ -15,10 +16,12 @@ from shared.identity import api_key
 from shared.identity.authenticator import INVALID_KEY
 from shared.identity.claims import IdentityClaims
 from shared.identity.principal import Principal
-from shared.identity.token import INVALID_TOKEN, CheckedIdentity
+from shared.identity.token import INVALID_TOKEN, MAX_TOKEN_LENGTH, CheckedIdentity
 
 _GENERATION_LENGTH = 16
 _NO_DIGEST = "0" * 64
+OUTSIDE = "outside"
+"""Stands in identity tokens for the secret where there was none, but a token of the outside issuer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class SignedIdentity:
 
 
 class CredentialCheck:
-    """Checks API keys of one environment."""
+    """Checks API keys of one environment, and JWTs of an outside issuer if there is one."""
 
     def __init__(
         self,
@@ -40,12 +43,14 @@ class CredentialCheck:
         signer: IdentitySigner,
         uses: UseRecorder,
         now: Callable[[], dt.datetime],
+        outside: OutsideUsers | None = None,
     ) -> None:
         self._environment = environment
         self._store = store
         self._signer = signer
         self._uses = uses
         self._now = now
+        self._outside = outside
 
     async def authenticate(self, key: str) -> SignedIdentity:
         """Returns the identity behind a key, from one indexed query.
@@ -61,22 +66,48 @@ class CredentialCheck:
         ends = _ends(found, digest, now)
         if found is None or ends is None or not _is_live(found, now):
             raise Unauthenticated(INVALID_KEY)
-        principal = self._principal(found)
-        claims = IdentityClaims(principal, found.revocation_sequence, digest[:_GENERATION_LENGTH])
         end = min((moment for moment in (found.expires_at, *ends) if moment is not None), default=None)
         self._uses.record(found.api_key_id, now)
-        return SignedIdentity(principal, self._signer.sign(claims, end), found.revocation_sequence)
+        return self._signed(self._principal(found), found.revocation_sequence, digest[:_GENERATION_LENGTH], end)
+
+    async def authenticate_token(self, token: str) -> SignedIdentity:
+        """Returns the identity behind a JWT of the outside issuer.
+
+        Raises Unauthenticated, also where there is no such issuer, and Unavailable when it cannot be asked.
+        """
+        if self._outside is None or len(token) > MAX_TOKEN_LENGTH:
+            raise Unauthenticated(INVALID_KEY)
+        user, scopes, end = await self._outside.identify(token)
+        principal = Principal(str(user.id), user.email, "", scopes, self._environment)
+        return self._signed(principal, user.revocation_sequence, OUTSIDE, end)
+
+    def issued_outside(self, token: str) -> bool:
+        """Whether a token says that it is of the outside issuer; nothing is verified."""
+        return self._outside is not None and len(token) <= MAX_TOKEN_LENGTH and self._outside.issued(token)
 
     async def check(self, claims: IdentityClaims) -> CheckedIdentity:
         """Returns who a well-signed identity token stands for now, from one query.
 
         Raises Unauthenticated when its key, its user or the secret that it was made from has ended.
         """
+        if claims.generation == OUTSIDE and not claims.principal.api_key_id:
+            return await self._check_outside(claims)
         found = await self._store.find_credential_by_id(_parse(claims.principal.api_key_id))
         now = self._now()
         if found is None or not _is_live(found, now) or not _is_live_generation(found, claims.generation, now):
             raise Unauthenticated(INVALID_TOKEN)
         return CheckedIdentity(self._principal(found), found.revocation_sequence)
+
+    async def _check_outside(self, claims: IdentityClaims) -> CheckedIdentity:
+        user = await self._store.find_account(user_id=_parse(claims.principal.user_id))
+        if self._outside is None or user is None or not user.is_active:
+            raise Unauthenticated(INVALID_TOKEN)
+        scopes = claims.principal.scopes & self._outside.scopes
+        return CheckedIdentity(replace(claims.principal, scopes=scopes), user.revocation_sequence)
+
+    def _signed(self, principal: Principal, sequence: int, generation: str, end: dt.datetime | None) -> SignedIdentity:
+        token = self._signer.sign(IdentityClaims(principal, sequence, generation), end)
+        return SignedIdentity(principal, token, sequence)
 
     def _principal(self, found: Credential) -> Principal:
         return Principal(

@@ -42,8 +42,10 @@ class AuthHandlers(auth_service_pb2_grpc.AuthServiceServicer):
         self._refusals = refusals
 
     async def Authenticate(self, request: pb.AuthenticateRequest, context: Context) -> pb.AuthenticateResponse:
-        """Turns an API key into a principal and a signed identity token."""
+        """Turns an API key, or a JWT of the outside issuer, into a principal and a signed identity token."""
         try:
+            if request.token:
+                return encode_identity(await self._check.authenticate_token(request.token))
             return encode_identity(await self._check.authenticate(request.api_key))
         except Unauthenticated:
             self._refuse(request.client_address, context)
@@ -83,7 +85,10 @@ class AuthHandlers(auth_service_pb2_grpc.AuthServiceServicer):
                 response.user_id = (await self._check.authenticate(request.api_key)).principal.user_id
                 response.auth_type = "api_key"
             elif request.token:
-                response.user_id = (await self._verifier.verify(request.token)).user_id
+                if self._check.issued_outside(request.token):
+                    response.user_id = (await self._check.authenticate_token(request.token)).principal.user_id
+                else:
+                    response.user_id = (await self._verifier.verify(request.token)).user_id
                 response.auth_type = "jwt"
             else:
                 response.error = "no credential; send api_key or token"

@@ -20,6 +20,19 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """A user as whoever authenticates without a key needs it.
+
+    `revocation_sequence` is the newest revocation at the moment of reading.
+    """
+
+    id: uuid.UUID
+    email: str
+    is_active: bool
+    revocation_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey:
     """An API key without its secret. `previous_expires_at` is when the secret before the last rotation ends."""
 

@@ -28,6 +28,16 @@ SELECT id, email, name, is_active, created_at, updated_at FROM users WHERE id = 
 -- Returns a user by email address, without regard to case.
 SELECT id, email, name, is_active, created_at, updated_at FROM users WHERE lower(email) = lower($1);
 
+-- name: find_account_by_email
+-- Returns a user by email address, without regard to case, with the number of the newest revocation.
+SELECT id, email, is_active, (SELECT coalesce(max(sequence), 0) FROM revocations) AS revocation_sequence
+FROM users WHERE lower(email) = lower($1);
+
+-- name: find_account_by_id
+-- Returns a user by id, with the number of the newest revocation.
+SELECT id, email, is_active, (SELECT coalesce(max(sequence), 0) FROM revocations) AS revocation_sequence
+FROM users WHERE id = $1;
+
 -- name: list_users
 -- Returns a page of users, the newest first.
 SELECT id, email, name, is_active, created_at, updated_at FROM users

@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator
 
+import httpx
 from gaia.auth.v1 import (
     api_key_service_pb2,
     api_key_service_pb2_grpc,
@@ -22,6 +23,9 @@ from services.auth.handlers_api_key import ApiKeyHandlers
 from services.auth.handlers_audit import AuditHandlers
 from services.auth.handlers_auth import AuthHandlers
 from services.auth.handlers_user import UserHandlers
+from services.auth.issuer import OutsideIssuer
+from services.auth.issuer_http import DiscoveredKeys, issuer_client
+from services.auth.outside import OutsideUsers
 from services.auth.revocations import RevocationHub
 from services.auth.settings import AuthSettings
 from services.auth.signing import IdentitySigner
@@ -31,6 +35,7 @@ from shared import telemetry
 from shared.db.pool import Database
 from shared.errors import Unauthenticated
 from shared.identity.authenticator import Authenticator
+from shared.identity.jwt_form import looks_like_jwt
 from shared.identity.refusals import RefusalCounter
 from shared.identity.revocations import RevocationFeed
 from shared.identity.token import CheckedIdentity, SigningKeys, TokenVerifier
@@ -54,7 +59,8 @@ async def serving(settings: AuthSettings) -> AsyncIterator[RpcServer]:
     database = Database(url, size=settings.database_pool_size)
     store = PostgresStore(database)
     uses = UseRecorder(store)
-    check = CredentialCheck(settings.env, store, signer, uses, _now)
+    issuers = issuer_client()
+    check = CredentialCheck(settings.env, store, signer, uses, _now, _outside_users(settings, store, issuers))
     hub = RevocationHub(url)
     refusals = RefusalCounter()
     trail = AuditTrail(store, refusals, interval=settings.audit_flush_seconds)
@@ -95,7 +101,21 @@ async def serving(settings: AuthSettings) -> AsyncIterator[RpcServer]:
                 await uses.flush()
                 await trail.flush()
     finally:
+        await issuers.aclose()
         await database.close()
+
+
+def _outside_users(settings: AuthSettings, store: PostgresStore, client: httpx.AsyncClient) -> OutsideUsers | None:
+    if settings.oidc_issuer is None:
+        return None
+    issuer = OutsideIssuer(
+        settings.oidc_issuer,
+        settings.oidc_audience,
+        DiscoveredKeys(settings.oidc_issuer, client),
+        user_claim=settings.oidc_user_claim,
+        scopes_claim=settings.oidc_scopes_claim,
+    )
+    return OutsideUsers(issuer, store, scopes=settings.oidc_scope_names, create=settings.oidc_create_users)
 
 
 def _own_identity(
@@ -105,6 +125,8 @@ def _own_identity(
 
     async def exchange(key: str) -> auth_service_pb2.AuthenticateResponse:
         try:
+            if looks_like_jwt(key):
+                return encode_identity(await check.authenticate_token(key))
             return encode_identity(await check.authenticate(key))
         except Unauthenticated:
             refusals.record(telemetry.client_address.get(), telemetry.request_id.get())

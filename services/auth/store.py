@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from services.auth.audit import AuditStore, NewAuditEvent
-from services.auth.models import ApiKey, Credential, KeyChanges, NewApiKey, Secret, User
+from services.auth.models import Account, ApiKey, Credential, KeyChanges, NewApiKey, Secret, User
 from shared.db.paging import Place
 
 
@@ -21,6 +21,9 @@ class Store(AuditStore, Protocol):
 
     async def find_credential_by_id(self, api_key_id: uuid.UUID) -> Credential | None:
         """Returns what is stored of the key with this id."""
+
+    async def find_account(self, *, email: str | None = None, user_id: uuid.UUID | None = None) -> Account | None:
+        """Returns a user by email address, without regard to case, or by id."""
 
     async def create_user(self, email: str, name: str, event: NewAuditEvent) -> User:
         """Stores a user. Raises AlreadyExists when the email address is taken."""

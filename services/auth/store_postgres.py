@@ -10,7 +10,7 @@ from typing import TypeAlias
 import asyncpg
 
 from services.auth.audit import AuditEvent, AuditFilter, NewAuditEvent
-from services.auth.models import ApiKey, Credential, KeyChanges, NewApiKey, Secret, User
+from services.auth.models import Account, ApiKey, Credential, KeyChanges, NewApiKey, Secret, User
 from services.auth.permissions import dump_permissions, parse_permissions
 from shared.db.paging import Place
 from shared.db.pool import Connection, Database, Row
@@ -45,6 +45,14 @@ class PostgresStore:
     async def find_credential_by_id(self, api_key_id: uuid.UUID) -> Credential | None:
         """Returns what is stored of the key with this id."""
         return _credential(await self._database.row(SQL["find_credential_by_id"], api_key_id))
+
+    async def find_account(self, *, email: str | None = None, user_id: uuid.UUID | None = None) -> Account | None:
+        """Returns a user by email address, without regard to case, or by id."""
+        if user_id is not None:
+            row = await self._database.row(SQL["find_account_by_id"], user_id)
+        else:
+            row = await self._database.row(SQL["find_account_by_email"], email)
+        return Account(**dict(row)) if row else None
 
     async def create_user(self, email: str, name: str, event: NewAuditEvent) -> User:
         """Stores a user."""

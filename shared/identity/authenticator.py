@@ -1,4 +1,4 @@
-"""From an API key to an identity, asking auth only when the cache cannot vouch for the answer.
+"""From an API key, or a JWT of an outside issuer, to an identity, asking auth only when the cache cannot vouch for it.
 
 A cached identity is used while its token lives and the revocation feed vouches for it: no later revocation concerns it,
 and the feed spoke, or auth was asked, within `TRUST_SECONDS`. So a revoked key ends when its revocation arrives, and
@@ -17,6 +17,7 @@ from shared import telemetry
 from shared.errors import GaiaError, Unauthenticated
 from shared.identity import api_key
 from shared.identity.claims import LIFETIME_SECONDS
+from shared.identity.jwt_form import looks_like_jwt
 from shared.identity.principal import Principal
 from shared.identity.refusals import RefusalCounter
 from shared.identity.revocations import Revocation, RevocationFeed
@@ -98,7 +99,8 @@ class Authenticator:
         if identity := self.cached(key):
             return identity
         digest = api_key.digest(key)
-        if not api_key.is_plausible(key) or self._refused.get(digest, 0.0) > self._clock():
+        plausible = api_key.is_plausible(key) or looks_like_jwt(key)
+        if not plausible or self._refused.get(digest, 0.0) > self._clock():
             # Auth notes what it is asked about and refuses; this is what it never hears of.
             self._refusals.record(telemetry.client_address.get(), telemetry.request_id.get())
             raise Unauthenticated(INVALID_KEY)

@@ -15,11 +15,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from shared.errors import Unauthenticated
 from shared.identity.claims import AUDIENCE, ISSUER, LIFETIME_SECONDS, IdentityClaims, decode_claims
+from shared.identity.jwt_form import MAX_JWT_LENGTH
 from shared.identity.principal import Principal
 from shared.identity.revocations import Revocation, RevocationFeed
 
 CLOCK_SKEW_SECONDS = 5
-MAX_TOKEN_LENGTH = 8192
+MAX_TOKEN_LENGTH = MAX_JWT_LENGTH
 """Room for a principal with as many models as a key can have; gRPC metadata takes 32 KiB."""
 _CACHE_SIZE = 4096
 _REFETCH_SECONDS = 1.0

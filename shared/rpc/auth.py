@@ -11,6 +11,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from shared import telemetry
 from shared.errors import GaiaError, PermissionDenied, Unauthenticated
 from shared.identity.authenticator import IDENTITY_METADATA, Authenticator
+from shared.identity.jwt_form import looks_like_jwt
 from shared.identity.principal import Principal, set_principal
 from shared.identity.token import CheckedIdentity, SigningKeys, TokenVerifier
 from shared.identity.wire import decode_principal
@@ -88,10 +89,14 @@ def check_scope(principal: Principal, access: Access) -> None:
 
 
 def remote_exchange(auth: "AuthServiceAsyncStub") -> Callable[[str], Awaitable[pb.AuthenticateResponse]]:
-    """Returns the function that asks the auth service for the identity behind an API key."""
+    """Returns the function that asks the auth service for the identity behind a key, or behind an outside JWT."""
 
     async def exchange(key: str) -> pb.AuthenticateResponse:
-        request = pb.AuthenticateRequest(api_key=key, client_address=telemetry.client_address.get())
+        request = pb.AuthenticateRequest(client_address=telemetry.client_address.get())
+        if looks_like_jwt(key):
+            request.token = key
+        else:
+            request.api_key = key
         metadata = ((REQUEST_ID, request_id),) if (request_id := telemetry.request_id.get()) else None
         try:
             return await auth.Authenticate(request, timeout=EXCHANGE_TIMEOUT_SECONDS, metadata=metadata)

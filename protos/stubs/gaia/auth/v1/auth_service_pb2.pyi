@@ -23,25 +23,29 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class AuthenticateRequest(_message.Message):
-    """Request of Authenticate."""
+    """Request of Authenticate: a key or a token."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     API_KEY_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
     CLIENT_ADDRESS_FIELD_NUMBER: _builtins.int
     api_key: _builtins.str
     """The whole API key, as the caller sent it. At most 256 characters."""
+    token: _builtins.str
+    """A JWT of the outside issuer that the operator has configured. At most 8192 characters."""
     client_address: _builtins.str
     """Address that the key came from, for the audit trail. Default: the address of whoever asks."""
     def __init__(
         self,
         *,
         api_key: _builtins.str = ...,
+        token: _builtins.str = ...,
         client_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "client_address", b"client_address"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "client_address", b"client_address", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -107,12 +111,12 @@ class Principal(_message.Message):
     email: _builtins.str
     """Email address of the user."""
     api_key_id: _builtins.str
-    """Id of the API key, a UUID."""
+    """Id of the API key, a UUID; empty for a token of the outside issuer."""
     environment: _builtins.str
     """Environment that the key belongs to, such as `dev` or `prod`."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Scopes that the key grants."""
+        """Scopes that the credential grants."""
 
     @_builtins.property
     def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -325,7 +329,7 @@ class ValidateCredentialRequest(_message.Message):
     api_key: _builtins.str
     """An API key."""
     token: _builtins.str
-    """An identity token."""
+    """An identity token, or a JWT of the outside issuer."""
     def __init__(
         self,
         *,

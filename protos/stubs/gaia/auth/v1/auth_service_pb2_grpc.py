@@ -72,9 +72,9 @@ class AuthServiceServicer:
     """
 
     def Authenticate(self, request, context):
-        """Turns an API key into a principal and a signed identity token.
+        """Turns an API key, or a JWT of the outside issuer, into a principal and a signed identity token.
         UNAUTHENTICATED for an unknown, revoked, expired or inactive key, without saying which;
-        UNAVAILABLE while the database does not answer.
+        UNAVAILABLE while the database or the outside issuer does not answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

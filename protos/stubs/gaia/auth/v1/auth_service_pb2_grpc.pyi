@@ -34,9 +34,9 @@ class AuthServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
     Authenticate: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.AuthenticateRequest, _auth_service_pb2.AuthenticateResponse]
-    """Turns an API key into a principal and a signed identity token.
+    """Turns an API key, or a JWT of the outside issuer, into a principal and a signed identity token.
     UNAUTHENTICATED for an unknown, revoked, expired or inactive key, without saying which;
-    UNAVAILABLE while the database does not answer.
+    UNAVAILABLE while the database or the outside issuer does not answer.
     """
     CheckIdentity: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.CheckIdentityRequest, _auth_service_pb2.CheckIdentityResponse]
     """Returns who an identity token stands for at this moment, for a verifier that cannot tell by itself whether what the
@@ -58,9 +58,9 @@ class AuthServiceAsyncStub(AuthServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Authenticate: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.AuthenticateRequest, _auth_service_pb2.AuthenticateResponse]  # type: ignore[assignment]
-    """Turns an API key into a principal and a signed identity token.
+    """Turns an API key, or a JWT of the outside issuer, into a principal and a signed identity token.
     UNAUTHENTICATED for an unknown, revoked, expired or inactive key, without saying which;
-    UNAVAILABLE while the database does not answer.
+    UNAVAILABLE while the database or the outside issuer does not answer.
     """
     CheckIdentity: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.CheckIdentityRequest, _auth_service_pb2.CheckIdentityResponse]  # type: ignore[assignment]
     """Returns who an identity token stands for at this moment, for a verifier that cannot tell by itself whether what the
@@ -85,9 +85,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.AuthenticateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.AuthenticateResponse, _abc.Awaitable[_auth_service_pb2.AuthenticateResponse]]:
-        """Turns an API key into a principal and a signed identity token.
+        """Turns an API key, or a JWT of the outside issuer, into a principal and a signed identity token.
         UNAUTHENTICATED for an unknown, revoked, expired or inactive key, without saying which;
-        UNAVAILABLE while the database does not answer.
+        UNAVAILABLE while the database or the outside issuer does not answer.
         """
 
     @_abc_1.abstractmethod
