@@ -40,6 +40,12 @@ def unavailable() -> Unavailable:
     return Unavailable("the database does not answer; try again", reason="DATABASE_UNAVAILABLE")
 
 
+async def _keep_session(_connection: object) -> None:
+    # asyncpg rolls back what is open by itself. Its further reset is a round trip after each use, for session state
+    # (SET, LISTEN, advisory locks) that nothing here leaves behind.
+    return
+
+
 class Database:
     """The pool. It opens without a database and finds one whenever it comes; every method raises Unavailable meanwhile.
 
@@ -59,6 +65,7 @@ class Database:
             max_size=self._size,
             timeout=CONNECT_SECONDS,
             command_timeout=COMMAND_SECONDS,
+            reset=_keep_session,
             # Statements prepared before a migration must not outlive it for long.
             max_cached_statement_lifetime=600,
             server_settings={"application_name": "gaia", "statement_timeout": "15000"},
