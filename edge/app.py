@@ -56,6 +56,8 @@ HEADERS = HeaderRules(
     ),
     # The key is read here and goes no further; identity is set here and comes from nowhere else.
     reserved=("authorization", "x-api-key", "x-gaia-", "cookie"),
+    # What a translation between dialects had to drop is told, never silent.
+    returned=(*HeaderRules().returned, "gaia-left-out"),
 )
 PROFILE = replace(STRICT, emit_defaults=True)
 

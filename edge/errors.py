@@ -39,10 +39,12 @@ class DefaultStyle(StatusStyle):
 
     def record(self, status: Status, http_status: int, request_id: str) -> bytes:
         """Returns the native stream's `error` event; `provider` is there when the fault is a provider's."""
-        event = {"type": "error", "error": status.message, "code": status.code, "request_id": request_id}
-        if provider := _error_info(status.details).metadata.get("provider"):
+        event: dict[str, Any] = {"type": "error", "error": status.message}
+        metadata = _error_info(status.details).metadata
+        if provider := metadata.get("provider"):
             event["provider"] = provider
-        return orjson.dumps({**event, "fallback_available": False})
+        event["fallback_available"] = metadata.get("fallback_available") == "true"
+        return orjson.dumps({**event, "code": status.code, "request_id": request_id})
 
 
 class PlainStyle:
