@@ -204,6 +204,18 @@ async def test_stop_during_the_wait_before_a_restart_returns_at_once(supervisors
         await supervisor.stop()
 
 
+async def test_who_is_in_a_hurry_need_not_wait_for_a_process_that_does_not_stop(supervisors, recorder):
+    supervisor = supervisors(Timing(ready=10, stop=600))
+    await supervisor.start(fake("chat", "--deaf"))
+    [pid] = pids(supervisor)
+    stopping = asyncio.create_task(supervisor.stop())
+    await asyncio.sleep(0)  # let it tell the process
+    supervisor.hurry()
+    async with asyncio.timeout(5):
+        await stopping
+    assert not psutil.pid_exists(pid)
+
+
 async def test_a_process_gets_the_given_environment_and_nothing_else(supervisors, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     supervisor = supervisors()
