@@ -1,12 +1,14 @@
 """Settings from the environment: what each process needs, checked at start."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableSetting
 
 
 class SettingsError(Exception):
@@ -161,6 +163,10 @@ def load(settings: type[S]) -> S:
     except ValidationError as error:
         faults = [_describe(settings, fault["loc"], fault["msg"]) for fault in error.errors(include_input=False)]
         raise SettingsError("; ".join(faults)) from None
+    except UnreadableSetting as error:
+        # Lists and objects are read as JSON before anything is validated; only the message says which one it was.
+        named = re.search(r'field "(\w+)"', str(error))
+        raise SettingsError(_describe(settings, (named[1],) if named else (), "must be JSON")) from None
 
 
 def _describe(settings: type[BaseSettings], location: tuple[int | str, ...], message: str) -> str:

@@ -129,7 +129,7 @@ class RpcServer:
             else:
                 port = self._server.add_secure_port(self._listen, self._tls.certificates.server_credentials())
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {self._listen}; is it in use?") from error
+            raise OSError(f"GAIA_LISTEN: cannot listen on {self._listen}; is it in use?") from error
         await self._server.start()
         for service in self._services:
             await self._health.set(service.full_name, health_pb2.HealthCheckResponse.SERVING)
