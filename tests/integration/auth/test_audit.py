@@ -1,6 +1,7 @@
 """The audit trail: what is in it, who may read it, and that nobody can change it."""
 
 import datetime as dt
+from typing import Any
 
 import asyncpg
 import grpc
@@ -149,8 +150,8 @@ async def test_refused_credentials_are_summed_up_by_address(auth: Auth, admin_ke
     report.refusals.add(address="198.51.100.20", count=7, request_id="request-3")
     await AuditServiceStub(auth.channel).ReportRefusals(report)
 
-    async def all_written() -> list[audit_pb2.AuditEvent]:
-        found = await events(auth, admin_key, action="authenticate", address="198.51.100.20")
+    async def all_written() -> Any:
+        found: Any = await events(auth, admin_key, action="authenticate", address="198.51.100.20")
         return found if sum(event.details["count"] for event in found) == 12 else []
 
     found = await eventually(all_written)
@@ -195,8 +196,8 @@ async def test_pages_and_export_hold_every_entry_once(auth: Auth, admin_key: str
         token = page.next_page_token
         if not token:
             break
-    request = audit_service_pb2.ExportAuditEventsRequest(end_time=end)
-    exported = [one.event.id async for one in stub.ExportAuditEvents(request, metadata=metadata(admin_key))]
+    everything = audit_service_pb2.ExportAuditEventsRequest(end_time=end)
+    exported = [one.event.id async for one in stub.ExportAuditEvents(everything, metadata=metadata(admin_key))]
     assert len(paged) == len(set(paged)) > 5
     assert exported == paged
 

@@ -1,6 +1,7 @@
 """The cache of identities: what it vouches for, and for how long."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from gaia.auth.v1 import auth_service_pb2 as pb
@@ -57,7 +58,7 @@ class Setup:
     def heartbeat(self) -> None:
         self.feed.take(pb.WatchRevocationsResponse(sequence=self.feed.sequence))
 
-    def revoke(self, **ids: str) -> None:
+    def revoke(self, **ids: Any) -> None:
         self.feed.take(pb.WatchRevocationsResponse(sequence=self.feed.sequence + 1, **ids))
 
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import time
+from typing import Any
 
 import jwt
 import pytest
@@ -68,7 +69,7 @@ class Setup:
     def heartbeat(self) -> None:
         self.feed.take(pb.WatchRevocationsResponse(sequence=self.feed.sequence))
 
-    def revoke(self, **ids: str) -> None:
+    def revoke(self, **ids: Any) -> None:
         self.feed.take(pb.WatchRevocationsResponse(sequence=self.feed.sequence + 1, **ids))
 
     def token(self, sequence: int = 0) -> str:
