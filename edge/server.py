@@ -12,13 +12,13 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from edge.http_protocol import BoundedHttpProtocol
 from shared.rpc.mesh import background
 
 logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than what load balancers keep idle connections for, so that they, not the edge, close them."""
-MAX_HEADER_BYTES = 64 * 1024
 MAX_CONNECTIONS = 10_000
 BACKLOG = 2048
 RENEWAL_CHECK_SECONDS = 1.0
@@ -55,7 +55,7 @@ async def serve(app: ASGIApp, listener: socket.socket, drain_seconds: float, htt
     """
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedHttpProtocol,
         loop="none",
         lifespan="off",
         log_config=None,
@@ -66,7 +66,6 @@ async def serve(app: ASGIApp, listener: socket.socket, drain_seconds: float, htt
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(drain_seconds),
         limit_concurrency=MAX_CONNECTIONS,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         ssl_certfile=https.certificate if https else None,
         ssl_keyfile=https.key if https else None,
     )

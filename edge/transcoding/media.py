@@ -117,7 +117,8 @@ def json_wishes(accept: bytes) -> JsonWishes:
 
 
 def _choose(accept: bytes, offers: Sequence[str]) -> tuple[str, JsonWishes] | None:
-    ranges = _ranges(accept)
+    # An empty list says as little as no header at all.
+    ranges = _ranges(accept if accept.strip(b" \t,") else b"*/*")
     best: tuple[float, int] = (0.0, 0)
     chosen: tuple[str, JsonWishes] | None = None
     for offer in offers:

@@ -10,11 +10,11 @@ import uvicorn
 
 
 @asynccontextmanager
-async def running_asgi(app: Any) -> AsyncIterator[str]:
-    """Serve the application on a free port of the loopback address, and give its URL."""
+async def running_asgi(app: Any, **options: Any) -> AsyncIterator[str]:
+    """Serve the application on a free port of the loopback address, and give its URL; options are uvicorn's."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_level="critical", lifespan="off", access_log=False)
+        config = uvicorn.Config(app, log_level="critical", lifespan="off", access_log=False, **options)
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
