@@ -53,8 +53,8 @@ def run_load(
     return Load(
         requests=requests,
         per_second=float(_find(r"Requests/sec:\s+([\d.]+)", out)),
-        p50_ms=_milliseconds(_find(r"50%\s+(\S+)", out)),
-        p99_ms=_milliseconds(_find(r"99%\s+(\S+)", out)),
+        p50_ms=_milliseconds(_find(r"^\s+50%\s+(\S+)$", out)),
+        p99_ms=_milliseconds(_find(r"^\s+99%\s+(\S+)$", out)),
         failed=int(_find(r"Non-2xx or 3xx responses: (\d+)", out)),
         cpu_us=spent / max(requests, 1) * 1e6,
     )
@@ -96,7 +96,7 @@ def _script(headers: Mapping[str, str], body: str | None) -> str:
 
 
 def _find(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
+    found = re.search(pattern, text, re.MULTILINE)
     return found[1] if found else "0"
 
 
