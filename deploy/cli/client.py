@@ -29,13 +29,15 @@ class Edge:
         self._check(response, method, path)
         return response.json() if response.content else None
 
-    def lines(self, path: str, body: Any) -> Iterator[str]:
+    def lines(
+        self, path: str, body: Any = None, *, method: str = "POST", params: dict[str, Any] | None = None
+    ) -> Iterator[str]:
         """Yields the lines of a streamed reply as they come."""
         try:
-            with self._http.stream("POST", path, json=body) as response:
+            with self._http.stream(method, path, params=params, json=body) as response:
                 if response.is_error:
                     response.read()
-                self._check(response, "POST", path)
+                self._check(response, method, path)
                 yield from response.iter_lines()
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error

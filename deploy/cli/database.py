@@ -62,7 +62,7 @@ def migrate() -> None:
     """Brings the schema to the newest revision; DATABASE_URL is the owner's, or the local stack runs."""
     from deploy.migrations import runner
 
-    url = _owner_url()
+    url = owner_database_url()
     before = runner.status(url)
     runner.migrate(url)
     print(f"ran {len(before.pending)} revisions; the schema is at {before.head}")
@@ -74,7 +74,7 @@ def status(as_json: AsJson = False) -> None:
     from deploy.cli.output import show_json, show_rows
     from deploy.migrations import runner
 
-    found = runner.status(_owner_url())
+    found = runner.status(owner_database_url())
     row = {"current": found.current, "newest": found.head, "pending": list(found.pending)}
     if as_json:
         show_json(row)
@@ -95,7 +95,8 @@ def _database_url(settings: "LocalSettings") -> str | None:
     return None if settings.database_url is None else settings.database_url.get_secret_value()
 
 
-def _owner_url() -> str:
+def owner_database_url() -> str:
+    """Returns the owner's URL of the database: DATABASE_URL, else that of the local stack. Raises StackError."""
     from deploy.local.embedded import owner_url
     from deploy.local.errors import StackError
     from deploy.local.home import Home

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from deploy.cli import accounts, database, platform, proxy, smoke, stack
+from deploy.cli import accounts, audit, certificates, database, keys_change, keys_import, platform, proxy, smoke, stack
 from deploy.cli.output import fail
 from deploy.local.errors import StackError
 
@@ -27,8 +27,14 @@ app.command("test")(smoke.run)
 app.command("proxy")(proxy.proxy)
 app.command("deploy")(platform.deploy)
 app.add_typer(database.app)
+accounts.users.command("deactivate")(keys_change.deactivate_user)
 app.add_typer(accounts.users)
+accounts.keys.command("update")(keys_change.update)
+accounts.keys.command("rotate")(keys_change.rotate)
+accounts.keys.command("import")(keys_import.import_keys)
 app.add_typer(accounts.keys)
+app.add_typer(audit.app)
+app.add_typer(certificates.app)
 
 
 def main() -> int:

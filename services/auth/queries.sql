@@ -76,6 +76,20 @@ FROM api_keys WHERE user_id = $1 AND (created_at, id) < ($2, $3) ORDER BY create
 SELECT id FROM api_keys
 WHERE user_id = $1 AND name = $2 AND is_active AND (expires_at IS NULL OR expires_at > now()) LIMIT 1;
 
+-- name: find_users_by_email
+-- Returns the users with these email addresses, which are given and returned in lower case.
+SELECT id, lower(email) AS email FROM users WHERE lower(email) = ANY($1::text[]);
+
+-- name: find_key_hashes
+-- Returns those of these hashes that belong to a key, by its secret of now or the one before.
+SELECT key_hash FROM api_keys WHERE key_hash = ANY($1::text[])
+UNION SELECT previous_hash FROM api_keys WHERE previous_hash = ANY($1::text[]);
+
+-- name: import_key
+-- Stores a key of another platform.
+INSERT INTO api_keys (id, user_id, name, key_hash, prefix, last_four, permissions, is_active, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
 -- name: update_key
 -- Changes those fields of a key whose argument is not null; $6 takes the end away. Permissions replace those of old, in
 -- whatever form they were stored.
