@@ -10,7 +10,8 @@ from google.protobuf.message import Message
 
 from edge.transcoding.schema import MessageShape, Schema
 
-_TYPE_URL = re.compile(r"[^\s\"\\]*/([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)\Z", re.ASCII)
+# The host and path may be anything printable in ASCII but spaces, quotes and backslashes.
+_TYPE_URL = re.compile(r"[!#-\[\]-~]*/([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)\Z", re.ASCII)
 
 MAX_TYPES = 256
 """How many types a pool's resolver keeps; Any in requests could otherwise fill memory with every type of a pool."""

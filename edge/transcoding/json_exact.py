@@ -168,7 +168,8 @@ class _Walk:
 
     def _unknown(self, shape: MessageShape, key: str, item: object, at: str, depth: int) -> None:
         if self._options.ignore_unknown:
-            self._skim(item, at, depth + 1)
+            if self._well_formed(key, at):
+                self._skim(item, at, depth + 1)
             return
         if key.startswith("[") and key.endswith("]"):
             hint = " that the server knows" if shape.descriptor.is_extendable else "s"
@@ -188,11 +189,15 @@ class _Walk:
         return True
 
     def _skim(self, value: object, path: str, depth: int) -> None:
-        """Check an ignored value's depth and keys, and nothing else."""
-        if isinstance(value, dict):
+        """Check an ignored value's depth, keys and strings, and nothing else."""
+        if isinstance(value, str):
+            self._well_formed(value, path)
+        elif isinstance(value, dict):
             if self._open(value, path, depth):
                 for key, item in value.items():
-                    self._skim(item, _join(path, key), depth + 1)
+                    at = _join(path, key)
+                    if self._well_formed(key, at):
+                        self._skim(item, at, depth + 1)
         elif isinstance(value, list) and self._open(value, path, depth):
             for index, item in enumerate(value):
                 self._skim(item, f"{path}[{index}]", depth + 1)

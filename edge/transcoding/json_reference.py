@@ -65,6 +65,7 @@ class ReferenceCodec:
 def _load(body: bytes, options: JsonOptions) -> object:
     try:
         tree: object = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
+        _refuse_surrogates(tree)
     except (ValueError, RecursionError):
         raise BindingError([Violation("", "the body is not valid JSON in UTF-8, or repeats a key")]) from None
     if nests_deeper(body, options.max_depth):
@@ -82,6 +83,19 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse_constant(text: str) -> object:
     raise ValueError(text)
+
+
+def _refuse_surrogates(tree: object) -> None:
+    """Raise where a string holds half of a surrogate pair, which `json_format` is not proof against."""
+    if isinstance(tree, str):
+        tree.encode("utf-8")
+    elif isinstance(tree, list):
+        for item in tree:
+            _refuse_surrogates(item)
+    elif isinstance(tree, dict):
+        for key, item in tree.items():
+            key.encode("utf-8")
+            _refuse_surrogates(item)
 
 
 def _parse(tree: Any, message: Message, options: JsonOptions, wanted: str) -> None:

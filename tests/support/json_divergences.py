@@ -16,7 +16,7 @@ from edge.transcoding.schema import Cardinality, FieldShape, MessageKind, Messag
 
 REASONS = {
     "alias": "one field under both of its names: refused, json_format takes the last",
-    "any": "an Any's URL needs a slash, and a well-known type's Any has no other keys",
+    "any": "an Any's URL has a slash and printable ASCII, and a well-known type's Any no other keys",
     "base64": "characters outside the alphabet, or too much padding: refused, json_format drops them",
     "bool as number": "true is no number and no enum value",
     "date": "times are RFC 3339 with two-digit parts and an offset of less than a day",
@@ -191,7 +191,7 @@ def _any(shape: MessageShape, tree: Any) -> Iterator[str]:
     url = tree.get("@type") if isinstance(tree, dict) else None
     if not isinstance(url, str):
         return
-    if "/" not in url:
+    if "/" not in url or not re.match(r"[!#-\[\]-~]+\Z", url):
         yield "any"
     try:
         descriptor = shape.descriptor.file.pool.FindMessageTypeByName(url.split("/")[-1])

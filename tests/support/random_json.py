@@ -9,7 +9,8 @@ from edge.transcoding.scalars import INTEGER_RANGES
 from edge.transcoding.schema import Cardinality, FieldShape, MessageKind, MessageShape
 from tests.support.random_protos import TEXTS
 
-STRINGS = tuple(json.dumps(text) for text in TEXTS)
+HALF = "\ud800"  # of a surrogate pair: JSON can write it, UTF-8 cannot
+STRINGS = (*(json.dumps(text) for text in TEXTS), json.dumps(HALF))
 INTEGERS = (
     *("0", "-0", "1", "-1", "7", "1.0", "1.5", "-0.0", "1e2", "1E-2", "2147483647", "2147483648", "-2147483649"),
     *("4294967295", "4294967296", "9007199254740993", "9223372036854775807", "9223372036854775808"),
@@ -69,9 +70,10 @@ JSON_VALUES = (
 ANYS = (
     *("{}", '{"@type":"x"}', '{"@type":5}', '{"a":1}', '{"@type":"x/google.protobuf.Duration","value":"1s"}'),
     *('{"@type":"x/t.M0"}', '{"@type":"x/t.M0","unknown":1}', '{"@type":"x/google.protobuf.Value","value":null}'),
+    r'{"@type":"\ud800/t.M0"}',
     *('{"@type":"x/google.protobuf.Struct","value":{"a":1},"b":2}', '{"@type":"x/t.Nope"}'),
 )
-KEYS = ("0", "-0", "1", "01", "-1", "true", "false", "", "a", "1.0", " 1", "9223372036854775808", "\u00e9", '":')
+KEYS = ("0", "-0", "1", "01", "-1", "true", "false", "", "a", "1.0", " 1", "9223372036854775808", "\u00e9", '":', HALF)
 ANYTHING = (
     *STRINGS,
     *INTEGERS,
@@ -117,12 +119,12 @@ def random_json(rng: Random, shape: MessageShape, depth: int = 0) -> str:
             again = rng.choice((name, field.name, field.json_name))
             members.append(_member(rng, again, _field(rng, field, depth)))
     if not rng.randrange(12):
-        members.append(_member(rng, rng.choice(("unknown", "", "[t.none]", "A", "@type")), rng.choice(ANYTHING)))
+        members.append(_member(rng, rng.choice(("unknown", "", "[t.none]", "A", "@type", HALF)), rng.choice(ANYTHING)))
     return "{" + rng.choice((",", ", ", "\n,")).join(members) + "}"
 
 
 def _member(rng: Random, name: str, value: str) -> str:
-    return json.dumps(name, ensure_ascii=rng.random() < 0.5) + rng.choice((":", ": ", " : ")) + value
+    return json.dumps(name, ensure_ascii=name == HALF or rng.random() < 0.5) + rng.choice((":", ": ", " : ")) + value
 
 
 def _field(rng: Random, field: FieldShape, depth: int) -> str:

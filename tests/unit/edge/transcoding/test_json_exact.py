@@ -89,6 +89,8 @@ def test_all_violations_are_found_at_once() -> None:
         ('{"mask": "a,,b"}', "mask", "expected field paths with commas"),
         ('{"any": {"a": 1}}', "any.@type", "expected a type URL"),
         ('{"any": {"@type": "x/no.Such"}}', "any.@type", "the server knows no such message type"),
+        (r'{"any": {"@type": "\ud800/test.kinds.v1.Inner"}}', "any.@type", "the server knows no such message type"),
+        ('{"any": {"@type": "x y/test.kinds.v1.Inner"}}', "any.@type", "the server knows no such message type"),
         ('{"any": {"@type": "x/test.kinds.v1.Inner", "text": 1}}', "any.text", "expected a string"),
         ('{"any": {"@type": "x/google.protobuf.Duration", "value": "1s", "more": 1}}', "any.more", "has no field"),
         ('{"any": {"@type": "x/test.legacy.v1.Strict"}}', "any.id", "the field is required"),
@@ -185,6 +187,13 @@ def test_ignored_parts_count_as_deep_as_others() -> None:
     deep = "[" * 100 + "]" * 100
     assert "nest deeper" in violations(f'{{"unknown": {deep}}}', ignore_unknown=True)[0][1]
     decode(f'{{"unknown": {deep[1:-1]}}}', ignore_unknown=True)
+
+
+def test_ignored_parts_hold_whole_characters_too() -> None:
+    for body in (r'{"unknown": ["\ud800"]}', r'{"unknown": {"\ud800": 1}}', r'{"\ud800": 1}', r'{"unknown": "\udfff"}'):
+        ((path, description),) = violations(body, ignore_unknown=True)
+        assert "half of a surrogate pair" in description
+        path.encode()
 
 
 def test_a_struct_that_protobuf_could_not_carry_is_refused() -> None:
