@@ -144,13 +144,22 @@ class Mesh:
         """Ends one process; returns its exit code."""
         return await self.processes[name].end(number)
 
-    async def restart(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Ends one process if it runs, starts it again on the same port, and returns when it serves."""
-        process = self.processes[name]
-        if process.is_running:
-            await process.end(number)
-        process.start()
+    async def start_again(self, name: str) -> None:
+        """Starts a process that ended, on the same port, and returns when it serves."""
+        self.processes[name].start()
         await self.ready([name])
+
+    async def restart(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """Ends one process if it runs, starts it again, and returns when the edge finds it."""
+        if self.processes[name].is_running:
+            await self.end(name, number)
+        await self.start_again(name)
+
+        async def found() -> bool:
+            services = (await self.http.get("/health")).json()["services"]
+            return name == "edge" or services[name]["status"] == "healthy"
+
+        await until(found, f"the edge finds {name} again")
 
     async def stop(self) -> dict[str, int]:
         """Ends what runs, all at once; returns the exit codes."""
