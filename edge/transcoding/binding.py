@@ -182,7 +182,10 @@ class RequestBinder:
             if not mask.paths:
                 assert self._body_field is not None
                 assert self._body_field.message is not None
-                mask.paths.extend(mask_paths(self._body_field.message, parse_exact(body)))
+                paths = mask_paths(self._body_field.message, parse_exact(body))
+                # Extending by nothing would leave an empty mask where there was none.
+                if paths:
+                    mask.paths.extend(paths)
 
 
 class _PathField:

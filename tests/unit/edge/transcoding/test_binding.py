@@ -195,6 +195,11 @@ def test_a_patch_names_in_its_mask_what_the_body_names() -> None:
     assert mask_of(b"") == []
 
 
+def test_a_body_that_names_nothing_leaves_the_mask_unset() -> None:
+    made = binder("UpdateInnerRequest", body="item", fill_update_mask=True)
+    assert made.bind((), b"", b"{}") == make("UpdateInnerRequest", item={})
+
+
 def test_a_mask_that_the_client_gives_is_kept() -> None:
     assert mask_of(b'{"text": "a"}', b"update_mask=count_of,inner.text") == ["count_of", "inner.text"]
     assert mask_of(b'{"text": "a"}', b"updateMask=countOf") == ["count_of"]
