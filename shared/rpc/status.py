@@ -10,6 +10,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from shared import errors
 
 DETAILS_METADATA = "grpc-status-details-bin"
+CHALLENGE = ("www-authenticate", 'Bearer realm="gaia"')
 DOMAIN = "gaia"
 """Domain of every ErrorInfo (AIP-193)."""
 
@@ -49,7 +50,12 @@ def to_status(error: errors.GaiaError) -> status_pb2.Status:
 async def abort(context: "grpc.aio.ServicerContext[object, object]", error: errors.GaiaError) -> NoReturn:
     """Ends the call with the error's status."""
     status = to_status(error)
-    trailing = ((DETAILS_METADATA, status.SerializeToString()),) if status.details else ()
+    trailing: tuple[tuple[str, str | bytes], ...] = ()
+    if status.details:
+        trailing = ((DETAILS_METADATA, status.SerializeToString()),)
+    if isinstance(error, errors.Unauthenticated):
+        # Over HTTP this becomes 401, which has to say how to do better (RFC 9110, section 15.5.2).
+        trailing = (*trailing, CHALLENGE)
     await context.abort(grpc.StatusCode[error.code], str(error), trailing)
 
 
