@@ -9,7 +9,7 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from edge.transcoding.call import Caller, Request
+from edge.transcoding.call import Caller, ReplyHead, Request
 from edge.transcoding.errors import Code, RpcFailure, failure
 from edge.transcoding.exchange import Exchange, ResponseCutError
 from edge.transcoding.headers import Header
@@ -17,7 +17,7 @@ from edge.transcoding.options import MethodOptions
 from edge.transcoding.outlet import Outlet
 from edge.transcoding.profile import Profile
 from edge.transcoding.ranges import ACCEPT_RANGES, range_headers, range_of_request
-from edge.transcoding.representation import Representation
+from edge.transcoding.representation import Representation, send_if_known
 from edge.transcoding.streaming import StreamCall
 
 _BINARY: Header = (b"content-type", b"application/octet-stream")
@@ -83,8 +83,9 @@ class HttpBodyStreamResponder:
     """Answers with the bytes of a stream of HttpBody, or a part of them; the first message names the content type.
 
     Where the backend tells the body's length, the response has a Content-Length, and Range is heeded: the bytes before
-    the range are passed over, and the call is cancelled behind it. An error after the first byte, or another length
-    than was told, cuts the connection, since only the backend knows what the bytes are.
+    the range are passed over, and the call is cancelled behind it. Where it gives an ETag that If-None-Match names, the
+    answer is 304. An error after the first byte, or another length than was told, cuts the connection, since only the
+    backend knows what the bytes are.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class HttpBodyStreamResponder:
         self._status = options.success_code
         self._idle_timeout = options.idle_timeout
         self._ranges = profile.ranges
+        self._etags = profile.etags
 
     async def respond(self, exchange: Exchange, request: Request) -> None:
         """See `call.Responder`."""
@@ -127,7 +129,10 @@ class HttpBodyStreamResponder:
             call.pulse.felt()
             content_type, data = self._read(message)
             if not exchange.started:
-                skip, left = await self._start(exchange, call, content_type)
+                head = await call.head()
+                if await self._is_known(exchange, head):
+                    return
+                skip, left = await self._start(exchange, head, content_type)
                 if exchange.is_head:
                     left = 0
                     break
@@ -141,15 +146,21 @@ class HttpBodyStreamResponder:
             if left == 0:
                 break
         if not exchange.started:
-            skip, left = await self._start(exchange, call, "")
+            skip, left = await self._start(exchange, await call.head(), "")
         await outlet.drain()
         if left:
             raise ResponseCutError
         await exchange.end()
 
-    async def _start(self, exchange: Exchange, call: StreamCall, content_type: str) -> tuple[int, int | None]:
+    async def _is_known(self, exchange: Exchange, head: ReplyHead) -> bool:
+        """Answer 304 where the client has what the backend's own tag names; the call is cancelled then."""
+        if not self._etags or head.status not in (None, 200) or not _may_be_cut(exchange, self._status):
+            return False
+        tag = next((value for name, value in head.headers if name == b"etag"), None)
+        return tag is not None and await send_if_known(exchange, head.headers, tag)
+
+    async def _start(self, exchange: Exchange, head: ReplyHead, content_type: str) -> tuple[int, int | None]:
         """Begin the response; returns how many bytes to pass over, and how many to send, None for all."""
-        head = await call.head()
         status = self._status if head.status is None else head.status
         headers = [_content_type(content_type), *head.headers]
         length = head.body_length

@@ -56,9 +56,7 @@ class Representation:
             if tag is None:
                 tag = b'W/"%b"' % hashlib.blake2b(body, digest_size=12).hexdigest().encode()
                 headers.append((b"etag", tag))
-            if exchange.head.if_none_match is not None and matches(exchange.head.if_none_match, tag):
-                kept = [header for header in headers if header[0] in _KEPT_BY_304]
-                await exchange.reply(304, kept, b"")
+            if await send_if_known(exchange, headers, tag):
                 return
         if self._codings and len(body) >= MIN_CODED_BYTES and _is_worth_coding(headers):
             headers.append(_VARY)
@@ -67,6 +65,14 @@ class Representation:
                 headers.append((b"content-encoding", coding))
                 body = _CODERS[coding](body)
         await exchange.reply(status, headers, body)
+
+
+async def send_if_known(exchange: Exchange, headers: list[Header], tag: bytes) -> bool:
+    """Answer 304 where the client's If-None-Match has the tag, and tell whether that was so."""
+    if exchange.head.if_none_match is None or not matches(exchange.head.if_none_match, tag):
+        return False
+    await exchange.reply(304, [header for header in headers if header[0] in _KEPT_BY_304], b"")
+    return True
 
 
 def matches(if_none_match: bytes, tag: bytes) -> bool:

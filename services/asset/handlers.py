@@ -75,7 +75,8 @@ class AssetHandlers(asset_service_pb2_grpc.AssetServiceServicer):
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         """Streams an asset's bytes; the first part carries the content type, and is sent even without bytes."""
         asset, parts = await self._library.open(current_principal(), request.id)
-        await context.send_initial_metadata((("etag", f'"{asset.sha256}"'),))
+        # The length lets the edge tell the client how much there is, and answer for a range of it.
+        await context.send_initial_metadata((("etag", f'"{asset.sha256}"'), ("x-body-length", str(asset.size_bytes))))
         async with contextlib.aclosing(parts):
             yield httpbody_pb2.HttpBody(content_type=asset.content_type, data=await anext(parts, b""))
             async for part in parts:

@@ -153,3 +153,16 @@ class TestLibrary:
     async def test_the_service_says_that_it_answers(self, caller: Caller):
         reply = await caller.get(f"{ASSETS}/test")
         assert reply.json() == {"status": "ok", "service": "asset-service"}
+
+
+class TestDownload:
+    async def test_a_part_can_be_asked_for_and_what_is_known_need_not_be_sent_again(self, caller: Caller):
+        made = await generate(caller)
+        url = made["asset_data"]["download_url"]
+        whole = await caller.get(url)
+        assert int(whole.headers["content-length"]) == len(whole.content)
+        part = await caller.get(url, headers={"Range": "bytes=4-9"})
+        assert (part.status_code, part.content) == (206, whole.content[4:10])
+        assert part.headers["content-range"] == f"bytes 4-9/{len(whole.content)}"
+        known = await caller.get(url, headers={"If-None-Match": whole.headers["etag"]})
+        assert (known.status_code, known.content) == (304, b"")
