@@ -8,7 +8,14 @@ from dataclasses import replace
 import grpc
 from gaia.asset.v1 import asset_service_pb2
 from gaia.auth.v1 import api_key_service_pb2, audit_service_pb2, auth_service_pb2, user_service_pb2
-from gaia.chat.v1 import chat_service_pb2, completion_service_pb2, model_service_pb2, provider_service_pb2
+from gaia.chat.v1 import (
+    chat_service_pb2,
+    completion_service_pb2,
+    conversation_service_pb2,
+    model_service_pb2,
+    plain_chat_service_pb2,
+    provider_service_pb2,
+)
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
@@ -37,6 +44,8 @@ CONTRACTS: Mapping[str, tuple[FileDescriptor, ...]] = {
     ),
     "chat": (
         chat_service_pb2.DESCRIPTOR,
+        conversation_service_pb2.DESCRIPTOR,
+        plain_chat_service_pb2.DESCRIPTOR,
         completion_service_pb2.DESCRIPTOR,
         model_service_pb2.DESCRIPTOR,
         provider_service_pb2.DESCRIPTOR,

@@ -5,9 +5,10 @@ import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.chat.conversation import assemble, history_characters
+from services.chat.conversations import ConversationStore, no_conversation, parse_conversation_id
 from services.chat.recording import Recorder
 from services.chat.records import Stored, stored_reply
 from services.chat.responding import Fallback, Responder
@@ -25,7 +26,7 @@ MAX_TEMPERATURE = 2.0
 class ChatCall:
     """A message and what is wished for its answer; None and empty are the client's silence.
 
-    `seconds` is how long the whole call may take.
+    `seconds` is how long the whole call may take. With `begins_conversation` there is no id, and no history.
     """
 
     message: str
@@ -35,6 +36,7 @@ class ChatCall:
     seconds: float
     persona_id: str = ""
     conversation_id: str = ""
+    begins_conversation: bool = False
     temperature: float | None = None
     max_tokens: int | None = None
 
@@ -69,10 +71,18 @@ class Prepared:
 class Chat:
     """Answers messages."""
 
-    def __init__(self, selector: Selector, responder: Responder, store: Store, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        selector: Selector,
+        responder: Responder,
+        store: Store,
+        conversations: ConversationStore,
+        recorder: Recorder,
+    ) -> None:
         self._selector = selector
         self._responder = responder
         self._store = store
+        self._conversations = conversations
         self._recorder = recorder
 
     async def prepare(self, call: ChatCall) -> Prepared:
@@ -85,15 +95,16 @@ class Chat:
         _check(call)
         selection = self._selector.select(call.wish)
         user_id = uuid.UUID(call.user_id)
-        wanted = _conversation_id(call.conversation_id)
+        wanted = parse_conversation_id(call.conversation_id) if call.conversation_id else None
         persona_id = call.persona_id or DEFAULT_PERSONA
         loaded = await self._store.load(user_id, wanted, persona_id, history_characters(selection.model))
         if loaded is None:
-            raise _no_conversation(call.conversation_id)
+            raise no_conversation(call.conversation_id)
         if loaded.system_prompt is None and persona_id != DEFAULT_PERSONA:
             raise NotFound(f"there is no persona {persona_id[:64]}", reason="UNKNOWN_PERSONA")
+        history = () if call.begins_conversation else loaded.messages
         turn = Turn(
-            assemble(loaded.system_prompt or "", loaded.messages, call.message, selection.model, call.max_tokens),
+            assemble(loaded.system_prompt or "", history, call.message, selection.model, call.max_tokens),
             temperature=call.temperature,
             max_tokens=call.max_tokens,
         )
@@ -102,6 +113,17 @@ class Chat:
             without = f"{selection.reasoning}; {selection.model.provider} takes no {', '.join(left_out)}"
             selection = Selection(selection.model, without, selection.fallbacks)
         return Prepared(call, selection, turn, user_id, wanted, persona_id, began, deadline)
+
+    async def anchor(self, prepared: Prepared) -> Prepared:
+        """Returns the call with the id of its conversation, for those who tell it before the answer is there.
+
+        A conversation that does not exist yet is made, and stays when no answer comes.
+        """
+        if prepared.conversation_id is not None:
+            return prepared
+        if prepared.call.begins_conversation:
+            return replace(prepared, conversation_id=(await self._conversations.create(prepared.user_id, "")).id)
+        return replace(prepared, conversation_id=await self._conversations.ensure_default(prepared.user_id))
 
     async def answer(self, prepared: Prepared) -> Chatted:
         """Returns the whole answer, once it is stored."""
@@ -154,9 +176,11 @@ class Chat:
         call = prepared.call
         messages = [Stored(Role.USER, call.message), reply]
         if prepared.conversation_id is None:
+            if call.begins_conversation:
+                return await self._store.add_to_new(prepared.user_id, call.request_id, messages)
             return await self._store.add_to_default(prepared.user_id, call.request_id, messages)
         if not await self._store.add_to(prepared.user_id, prepared.conversation_id, call.request_id, messages):
-            raise _no_conversation(call.conversation_id)
+            raise no_conversation(str(prepared.conversation_id))
         return prepared.conversation_id
 
 
@@ -178,16 +202,3 @@ def _check(call: ChatCall) -> None:
 def _seconds(call: ChatCall) -> float:
     limit_ms = call.wish.max_response_time_ms
     return min(call.seconds, limit_ms / 1000) if limit_ms > 0 else call.seconds
-
-
-def _conversation_id(text: str) -> uuid.UUID | None:
-    if not text:
-        return None
-    try:
-        return uuid.UUID(text)
-    except ValueError as error:
-        raise _no_conversation(text) from error
-
-
-def _no_conversation(text: str) -> NotFound:
-    return NotFound(f"there is no conversation {text[:64]}", reason="UNKNOWN_CONVERSATION")

@@ -59,15 +59,31 @@ WITH conversation AS (
 )
 SELECT id FROM conversation;
 
+-- name: add_to_new_conversation
+-- Begins a conversation with its first messages.
+WITH conversation AS (
+    INSERT INTO conversations (user_id) VALUES ($1) RETURNING id
+), added AS (
+    INSERT INTO chat_messages (conversation_id, role, content, tool_calls, provider, model, input_tokens, output_tokens,
+                               finish_reason, is_complete, request_id)
+    SELECT conversation.id, m.role, m.content, m.tool_calls, m.provider, m.model, m.input_tokens, m.output_tokens,
+           m.finish_reason, m.is_complete, $2
+    FROM conversation, unnest($3::text[], $4::text[], $5::jsonb[], $6::text[], $7::text[], $8::int[], $9::int[],
+                              $10::text[], $11::bool[]) WITH ORDINALITY
+         AS m (role, content, tool_calls, provider, model, input_tokens, output_tokens, finish_reason, is_complete, n)
+    ORDER BY m.n
+)
+SELECT id FROM conversation;
+
 -- name: add_completion
 -- Stores a stateless call as a conversation of its own.
 WITH conversation AS (
     INSERT INTO conversations (user_id, origin) VALUES ($1, 'completion') RETURNING id
 ), added AS (
     INSERT INTO chat_messages (conversation_id, role, content, tool_calls, provider, model, input_tokens, output_tokens,
-                               finish_reason, is_complete, request_id)
+                               finish_reason, is_complete, request_id, is_searchable)
     SELECT conversation.id, m.role, m.content, m.tool_calls, m.provider, m.model, m.input_tokens, m.output_tokens,
-           m.finish_reason, m.is_complete, $2
+           m.finish_reason, m.is_complete, $2, false
     FROM conversation, unnest($3::text[], $4::text[], $5::jsonb[], $6::text[], $7::text[], $8::int[], $9::int[],
                               $10::text[], $11::bool[]) WITH ORDINALITY
          AS m (role, content, tool_calls, provider, model, input_tokens, output_tokens, finish_reason, is_complete, n)

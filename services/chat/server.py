@@ -8,17 +8,25 @@ from gaia.chat.v1 import (
     chat_service_pb2_grpc,
     completion_service_pb2,
     completion_service_pb2_grpc,
+    conversation_service_pb2,
+    conversation_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    plain_chat_service_pb2,
+    plain_chat_service_pb2_grpc,
     provider_service_pb2,
     provider_service_pb2_grpc,
 )
 
 from services.chat.chatting import Chat
 from services.chat.completing import Completions
+from services.chat.conversations import Conversations
+from services.chat.conversations_postgres import PostgresConversations
 from services.chat.handlers_chat import ChatHandlers
 from services.chat.handlers_completion import CompletionHandlers
+from services.chat.handlers_conversations import ConversationHandlers
 from services.chat.handlers_models import ModelHandlers
+from services.chat.handlers_plain_chat import PlainChatHandlers
 from services.chat.handlers_providers import ProviderHandlers
 from services.chat.health import HealthBoard
 from services.chat.offer import Offer, build_offer, utc_now
@@ -35,6 +43,8 @@ from shared.rpc.tls import load_certificates
 
 SERVICES = (
     chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"],
+    conversation_service_pb2.DESCRIPTOR.services_by_name["ConversationService"],
+    plain_chat_service_pb2.DESCRIPTOR.services_by_name["PlainChatService"],
     completion_service_pb2.DESCRIPTOR.services_by_name["CompletionService"],
     provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"],
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
@@ -51,7 +61,9 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
     store = PostgresStore(database)
     recorder = Recorder(database.ping)
     responder = Responder(offer.providers, board)
-    chat = Chat(Selector(catalogue, board), responder, store, recorder)
+    kept = PostgresConversations(database)
+    conversations = Conversations(kept)
+    chat = Chat(Selector(catalogue, board), responder, store, kept, recorder)
     completions = Completions(catalogue, responder, store, recorder)
     longest = settings.provider_total_seconds
     certificates = load_certificates(settings)
@@ -63,6 +75,12 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
             register=(
                 lambda server: chat_service_pb2_grpc.add_ChatServiceServicer_to_server(
                     ChatHandlers(chat, utc_now, longest), server
+                ),
+                lambda server: conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server(
+                    ConversationHandlers(conversations), server
+                ),
+                lambda server: plain_chat_service_pb2_grpc.add_PlainChatServiceServicer_to_server(
+                    PlainChatHandlers(chat, conversations, longest), server
                 ),
                 lambda server: completion_service_pb2_grpc.add_CompletionServiceServicer_to_server(
                     CompletionHandlers(completions, longest), server

@@ -26,6 +26,9 @@ class Store(Protocol):
     ) -> bool:
         """Adds to a conversation; returns False where it is not there any more."""
 
+    async def add_to_new(self, user_id: uuid.UUID, request_id: str, messages: Sequence[Stored]) -> uuid.UUID:
+        """Begins a conversation with the messages and returns its id."""
+
     async def add_completion(self, user_id: uuid.UUID, request_id: str, messages: Sequence[Stored]) -> uuid.UUID:
         """Stores a stateless call as a conversation of its own and returns its id."""
 

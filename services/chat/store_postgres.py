@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 import orjson
 
+from services.chat.conversations_postgres import storable
 from services.chat.records import Loaded, Stored
 from services.chat.turn import Role, say
 from shared.db.pool import Database, Row
@@ -53,6 +54,12 @@ class PostgresStore:
         row = await self._add(SQL["add_to_conversation"], user_id, request_id, messages, conversation_id)
         return row is not None
 
+    async def add_to_new(self, user_id: uuid.UUID, request_id: str, messages: Sequence[Stored]) -> uuid.UUID:
+        """Begins a conversation with the messages."""
+        row = await self._add(SQL["add_to_new_conversation"], user_id, request_id, messages)
+        assert row is not None
+        return _id(row)
+
     async def add_completion(self, user_id: uuid.UUID, request_id: str, messages: Sequence[Stored]) -> uuid.UUID:
         """Stores a stateless call."""
         row = await self._add(SQL["add_completion"], user_id, request_id, messages)
@@ -74,7 +81,7 @@ class PostgresStore:
     ) -> Row | None:
         columns = (
             [message.role.value for message in messages],
-            [_text(message.content) for message in messages],
+            [storable(message.content) for message in messages],
             [_tool_calls(message) for message in messages],
             [message.provider for message in messages],
             [message.model for message in messages],
@@ -94,17 +101,12 @@ def _id(row: Row) -> uuid.UUID:
     return found
 
 
-def _text(text: str) -> str:
-    # Postgres keeps no NUL in text; the replacement character shows that there was one.
-    return text.replace("\x00", "\ufffd")
-
-
 def _tool_calls(message: Stored) -> str | None:
     if not message.tool_calls:
         return None
     return orjson.dumps(
         [
-            {"id": _text(call.id), "name": _text(call.name), "arguments": _text(call.arguments)}
+            {"id": storable(call.id), "name": storable(call.name), "arguments": storable(call.arguments)}
             for call in message.tool_calls
         ]
     ).decode()

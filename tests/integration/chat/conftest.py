@@ -14,7 +14,9 @@ import pytest
 from gaia.chat.v1.chat_service_pb2_grpc import ChatServiceStub
 from gaia.chat.v1.completion_service_pb2 import CreateChatCompletionRequest
 from gaia.chat.v1.completion_service_pb2_grpc import CompletionServiceStub
+from gaia.chat.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from gaia.chat.v1.model_service_pb2_grpc import ModelServiceStub
+from gaia.chat.v1.plain_chat_service_pb2_grpc import PlainChatServiceStub
 from gaia.chat.v1.provider_service_pb2_grpc import ProviderServiceStub
 from google.api.httpbody_pb2 import HttpBody
 from pydantic import SecretStr
@@ -43,6 +45,16 @@ class Client:
         return ChatServiceStub(self.channel)
 
     @property
+    def conversations(self) -> Any:
+        """Stub of the conversations."""
+        return ConversationServiceStub(self.channel)
+
+    @property
+    def plain(self) -> Any:
+        """Stub of the chat of version 0.3."""
+        return PlainChatServiceStub(self.channel)
+
+    @property
     def models(self) -> Any:
         """Stub of the models."""
         return ModelServiceStub(self.channel)
@@ -67,6 +79,14 @@ class Client:
     async def stream(self, body: Any) -> list[Any]:
         """Returns the events of a streamed completion: JSON, and the end marker as text."""
         return events_in([part async for part in self.completion_call(body)])
+
+    async def call(self, method: Any, request: Any) -> Any:
+        """Returns the response of a method."""
+        return await method(request, metadata=self.metadata)
+
+    async def refused(self, method: Any, request: Any) -> "Refusal":
+        """Returns how a method failed."""
+        return await refusal(method(request, metadata=self.metadata))
 
     async def rows(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         """Returns rows of the database."""
