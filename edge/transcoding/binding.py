@@ -12,7 +12,7 @@ from edge.transcoding.codec import Codec, Decoder, JsonOptions
 from edge.transcoding.json_text import is_blank, parse_exact
 from edge.transcoding.query import Bound, QueryBinder, QueryOptions, choose, parse_pairs
 from edge.transcoding.scalars import TextParser, text_parser
-from edge.transcoding.schema import Cardinality, FieldShape, MessageKind, MessageShape, Schema
+from edge.transcoding.schema import Cardinality, FieldShape, MessageKind, MessageShape, Schema, reachable
 from edge.transcoding.update_mask import mask_paths
 from edge.transcoding.violations import (
     BindingError,
@@ -51,7 +51,8 @@ class RequestBinder:
     """Binds requests of one HTTP rule to its method's request message; compiled once, used at the same time by many.
 
     `path_fields` are the contract paths (dotted) that the template captures, in order; `body` is "" for none, "*", or
-    the name of a top-level field. Raises `BindingPlanError` for a field that is missing or cannot be bound that way.
+    the name of a top-level field. Binders that share a `schema` compile sooner. Raises `BindingPlanError` for a field
+    that is missing or cannot be bound that way.
     """
 
     def __init__(
@@ -62,8 +63,9 @@ class RequestBinder:
         body: str,
         codec: Codec,
         options: BindingOptions,
+        schema: Schema | None = None,
     ) -> None:
-        shape = Schema().message(input)
+        shape = (schema or Schema()).message(input)
         self._options = options
         self._whole_body = body == "*"
         self._has_body = bool(body)
@@ -84,7 +86,9 @@ class RequestBinder:
             ),
         )
         self._mask = _mask_field(shape) if options.fill_update_mask and self._body_field is not None else ""
-        self._may_lack_fields = _has_required(shape, set())
+        self._may_lack_fields = any(
+            f.descriptor.is_required for reached in reachable(shape) for f in _all_fields(reached)
+        )
         _check_paths(self._paths, body)
 
     def bind(self, captures: Sequence[str], query: bytes, body: bytes | None) -> Message:
@@ -290,15 +294,5 @@ def _is_mask(field_: FieldShape) -> bool:
     )
 
 
-def _has_required(shape: MessageShape, seen: set[MessageShape]) -> bool:
-    """Return whether a type, or any that it reaches, has required fields (proto2)."""
-    if shape in seen:
-        return False
-    seen.add(shape)
-    for field_ in (*shape.fields, *shape.extensions.values()):
-        if field_.descriptor.is_required:
-            return True
-        inner = field_.value.message if field_.value is not None else field_.message
-        if inner is not None and _has_required(inner, seen):
-            return True
-    return False
+def _all_fields(shape: MessageShape) -> tuple[FieldShape, ...]:
+    return (*shape.fields, *shape.extensions.values())

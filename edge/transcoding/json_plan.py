@@ -11,7 +11,11 @@ from edge.transcoding.json_decode import DecodePlans
 from edge.transcoding.json_encode import EncodePlans
 from edge.transcoding.json_exact import ExactDecoder
 from edge.transcoding.json_reference import ReferenceCodec
-from edge.transcoding.schema import Schema, UnsupportedShapeError
+from edge.transcoding.schema import MessageShape, Schema, reachable
+
+
+class UnsupportedShapeError(TypeError):
+    """A message type that has no plan: one that is, or reaches, a proto1 MessageSet."""
 
 
 class PlanCodec:
@@ -20,28 +24,41 @@ class PlanCodec:
     Raises `UnsupportedShapeError` for the few types that it has no plan for; `ChoosingCodec` takes the reference then.
     """
 
-    def __init__(self) -> None:
-        self._schema = Schema()
+    def __init__(self, schema: Schema | None = None) -> None:
+        self._schema = schema or Schema()
+        self._supported: set[MessageShape] = set()
         self._resolvers: dict[DescriptorPool, TypeResolver] = {}
         self._decode: dict[tuple[DescriptorPool, JsonOptions], DecodePlans] = {}
         self._encode: dict[tuple[DescriptorPool, JsonOptions], EncodePlans] = {}
 
     def decoder(self, descriptor: Descriptor, options: JsonOptions) -> Decoder:
         """Return what parses a JSON object into a message; see `Codec`."""
-        return self._decode_plans(descriptor.file.pool, options).decoder(self._schema.message(descriptor))
+        return self._decode_plans(descriptor.file.pool, options).decoder(self.shape(descriptor))
 
     def encoder(self, descriptor: Descriptor, options: JsonOptions) -> Encoder:
         """Return what writes a message as JSON; see `Codec`."""
-        return self._encode_plans(descriptor.file.pool, options).encoder(self._schema.message(descriptor))
+        return self._encode_plans(descriptor.file.pool, options).encoder(self.shape(descriptor))
 
     def field_decoder(self, field: FieldDescriptor, options: JsonOptions) -> Decoder:
         """Return what parses the value of one field; see `Codec`."""
+        self.shape(_owner(field))
         return self._decode_plans(_owner(field).file.pool, options).field_decoder(self._schema.field(field))
 
     def field_encoder(self, path: Sequence[FieldDescriptor], options: JsonOptions) -> Encoder:
         """Return what writes the field at the end of a path; see `Codec`."""
+        self.shape(_owner(path[0]))
         shapes = [self._schema.field(field) for field in path]
         return self._encode_plans(_owner(path[0]).file.pool, options).field_encoder(shapes)
+
+    def shape(self, descriptor: Descriptor) -> MessageShape:
+        """Return the shape of a message type that has a plan."""
+        shape = self._schema.message(descriptor)
+        if shape not in self._supported:
+            for inner in reachable(shape):
+                if inner.descriptor.GetOptions().message_set_wire_format:
+                    raise UnsupportedShapeError(f"{inner.descriptor.full_name} is a MessageSet")
+            self._supported.add(shape)
+        return shape
 
     def _resolver(self, pool: DescriptorPool) -> TypeResolver:
         resolver = self._resolvers.get(pool)
@@ -66,8 +83,8 @@ class PlanCodec:
 class ChoosingCodec:
     """Takes plans where there are any and the reference elsewhere; decided when compiling, never while serving."""
 
-    def __init__(self) -> None:
-        self._plans = PlanCodec()
+    def __init__(self, schema: Schema | None = None) -> None:
+        self._plans = PlanCodec(schema)
         self._reference = ReferenceCodec()
 
     def decoder(self, descriptor: Descriptor, options: JsonOptions) -> Decoder:
@@ -87,9 +104,8 @@ class ChoosingCodec:
         return self._for(_owner(path[0])).field_encoder(path, options)
 
     def _for(self, descriptor: Descriptor) -> Codec:
-        # A throw-away schema: the plans' own must not keep half of a type that it cannot serve.
         try:
-            Schema().message(descriptor)
+            self._plans.shape(descriptor)
         except UnsupportedShapeError:
             return self._reference
         return self._plans

@@ -110,10 +110,6 @@ class MessageShape:
         return tuple(shape.name for shape in self.fields)
 
 
-class UnsupportedShapeError(TypeError):
-    """A message type that has no plan: one that is, or reaches, a proto1 MessageSet."""
-
-
 class Schema:
     """The shapes of every message type that its `message` was asked for, and of all that these reach.
 
@@ -143,8 +139,6 @@ class Schema:
 
     def _fill(self, shape: MessageShape) -> None:
         descriptor = shape.descriptor
-        if descriptor.GetOptions().message_set_wire_format:
-            raise UnsupportedShapeError(f"{descriptor.full_name} is a MessageSet")
         shape.fields = tuple(self._field(f) for f in descriptor.fields)
         if descriptor.is_extendable:
             known = descriptor.file.pool.FindAllExtensions(descriptor)
@@ -207,6 +201,20 @@ class Schema:
             )
             self._enums[descriptor] = shape
         return shape
+
+
+def reachable(shape: MessageShape) -> Iterator[MessageShape]:
+    """Yield a message type and all that its fields and extensions lead to, each once."""
+    seen = {shape}
+    waiting = [shape]
+    while waiting:
+        current = waiting.pop()
+        yield current
+        for field_ in (*current.fields, *current.extensions.values()):
+            inner = field_.value.message if field_.value is not None else field_.message
+            if inner is not None and inner not in seen:
+                seen.add(inner)
+                waiting.append(inner)
 
 
 def _enum_values(descriptor: EnumDescriptor) -> Iterator[tuple[str, int, str]]:

@@ -14,9 +14,8 @@ from google.protobuf import (  # type: ignore[attr-defined]  # json_enumvalue_op
 )
 
 from edge.transcoding.codec import Codec, JsonOptions
-from edge.transcoding.json_plan import ChoosingCodec, PlanCodec
+from edge.transcoding.json_plan import ChoosingCodec, PlanCodec, UnsupportedShapeError
 from edge.transcoding.json_reference import ReferenceCodec
-from edge.transcoding.schema import UnsupportedShapeError
 from edge.transcoding.violations import BindingError, EncodingError
 from tests.support.kinds import field, kind, kinds_pool, make
 
