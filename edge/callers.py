@@ -69,7 +69,7 @@ def refuse_key_in_url(scope: Scope) -> None:
     path: bytes = scope.get("raw_path") or scope["path"].encode()
     if query and _KEY_IN_URL.search(unquote_to_bytes(query)):
         raise failure(code_pb2.INVALID_ARGUMENT, KEY_IN_URL)
-    if b"gaia_" in path and _KEY_IN_URL.search(unquote_to_bytes(path)):
+    if (b"gaia_" in path or b"%" in path) and _KEY_IN_URL.search(unquote_to_bytes(path)):
         raise failure(code_pb2.INVALID_ARGUMENT, KEY_IN_URL)
 
 

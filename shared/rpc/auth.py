@@ -1,6 +1,6 @@
 """The one check of a caller's identity, the same in every service."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # the asynchronous stub exists for type checkers only
 OPEN_PREFIXES = ("/grpc.health.", "/grpc.reflection.")
 """Services of gRPC itself, which say nothing about anybody."""
 EXCHANGE_TIMEOUT_SECONDS = 2.0
+_TOKENS = (IDENTITY_METADATA, "authorization")
 MISSING_CREDENTIAL = "no credential; send an API key as x-api-key"
 CONFLICTING_CREDENTIALS = "two different credentials in one call; send one"
 
@@ -58,25 +59,30 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             return await continuation(handler_call_details)
         handler = await continuation(handler_call_details)
         try:
-            principal = await self._principal(dict(handler_call_details.invocation_metadata))
+            principal = await self._principal(handler_call_details.invocation_metadata)
             check_scope(principal, access)
         except GaiaError as error:
             return _refusal(handler, error)
         set_principal(principal)
         return handler
 
-    async def _principal(self, metadata: Mapping[str, str | bytes]) -> Principal:
-        token, key = metadata.get(IDENTITY_METADATA), metadata.get(API_KEY)
-        bearer = _bearer(metadata.get("authorization"))
-        if bearer:
-            if token and token != bearer:
-                raise Unauthenticated(CONFLICTING_CREDENTIALS)
-            token = bearer
+    async def _principal(self, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
+        token = key = ""
+        for name, value in metadata:
+            if name == API_KEY:
+                if key and value != key:
+                    raise Unauthenticated(CONFLICTING_CREDENTIALS)
+                key = str(value)
+            elif name in _TOKENS:
+                found = str(value) if name == IDENTITY_METADATA else _bearer(str(value))
+                if token and found and found != token:
+                    raise Unauthenticated(CONFLICTING_CREDENTIALS)
+                token = found or token
         if token and key:
             raise Unauthenticated(CONFLICTING_CREDENTIALS)
-        if isinstance(token, str) and token:
+        if token:
             return self._verifier.cached(token) or await self._verifier.verify(token)
-        if isinstance(key, str) and key:
+        if key:
             return (self._authenticator.cached(key) or await self._authenticator.authenticate(key)).principal
         raise Unauthenticated(MISSING_CREDENTIAL)
 
@@ -140,9 +146,7 @@ def _as_outage(error: grpc.aio.AioRpcError) -> GaiaError:
     return status.unavailable("auth")
 
 
-def _bearer(header: str | bytes | None) -> str:
-    if not isinstance(header, str):
-        return ""
+def _bearer(header: str) -> str:
     scheme, _, credential = header.partition(" ")
     return credential.strip() if scheme.lower() == "bearer" else ""
 

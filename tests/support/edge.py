@@ -23,7 +23,7 @@ async def running_edge(auth_address: str, **settings: Any) -> AsyncIterator[http
     )
     async with (
         serving(chosen) as app,
-        running_asgi(app) as url,
+        running_asgi(app, proxy_headers=False) as url,
         httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as client,
     ):
         yield client

@@ -57,6 +57,7 @@ async def test_the_tighter_of_two_limits_is_told(auth: Auth, admin_key: str):
     settings = {"requests_per_minute_per_address": 100, "requests_per_minute_per_key": 5}
     async with running_edge(auth.address, **settings) as edge:
         reply = await edge.get(ME, headers=with_key(admin_key))
+    assert reply.status_code == 200, reply.text
     assert (reply.headers["x-ratelimit-limit"], reply.headers["x-ratelimit-remaining"]) == ("5", "4")
     assert len(reply.headers.get_list("x-ratelimit-limit")) == 1
 
