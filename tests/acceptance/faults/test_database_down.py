@@ -10,6 +10,7 @@ import pytest
 from shared.identity import api_key
 from tests.support.mesh import ENVIRONMENT, Caller, Mesh
 from tests.support.own_postgres import OwnPostgres
+from tests.support.process import until
 from tests.support.sse import DONE, read_events
 from tests.support.upstream import WORDS, Upstream
 from tests.support.watch import Watch, watching
@@ -58,6 +59,8 @@ async def outage(fragile: Mesh, own_postgres: OwnPostgres, upstream: Upstream) -
     assert (await warm.get("/api/v0.2/providers")).status_code == 200
     pids = {name: process.pid for name, process in fragile.processes.items()}
 
+    stored = await streaming.post("/api/v0.2/chat", {"message": "hello", "provider": "local"})
+    assert stored.status_code == 200
     message = f"hello {uuid.uuid4()}"
     body = {"message": message, "model": "scripted/held", "enable_fallback": False}
     before = await count_messages(streaming)
@@ -174,7 +177,12 @@ async def test_everything_recovers_by_itself_within_seconds(outage: Outage, ques
     assert outage.pids[0] == outage.pids[1]
 
 
-async def test_what_was_stored_before_is_still_there(fragile: Mesh, outage: Outage):
-    caller = await fragile.new_caller()
-    assert (await caller.post("/api/v0.2/chat", {"message": "hello", "provider": "local"})).status_code == 200
-    assert (await fragile.http.get("/health")).json()["status"] == "healthy"
+async def test_health_is_good_again(fragile: Mesh, outage: Outage):
+    async def healthy() -> bool:
+        return (await fragile.http.get("/health")).json()["status"] == "healthy"
+
+    await until(healthy, "health is good again", 5)
+
+
+async def test_what_was_stored_before_is_still_there(outage: Outage):
+    assert outage.conversation_before == outage.conversation_after == 2
