@@ -86,7 +86,7 @@ class OtherMethods:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
         request = Request(scope)
-        headers = {"x-request-id": _request_id(request), "allow": self.allowed}
+        headers = {"x-request-id": request_id(request), "allow": self.allowed}
         if request.method == "OPTIONS":
             await Response(None, 204, headers)(scope, receive, send)
             return
@@ -96,12 +96,13 @@ class OtherMethods:
 
 
 def _reply(request: Request, body: dict[str, Any], status: int = 200) -> Response:
-    headers = {"x-request-id": _request_id(request)}
+    headers = {"x-request-id": request_id(request)}
     if status == 503:
         headers["retry-after"] = "1"
     return Response(orjson.dumps(body), status, headers, media_type="application/json")
 
 
-def _request_id(request: Request) -> str:
+def request_id(request: Request) -> str:
+    """Returns the id that a request brings, if it is a sane one, else a new one."""
     sent = request.headers.get("x-request-id")
     return sane_request_id(sent.encode() if sent else None) or uuid.uuid4().hex

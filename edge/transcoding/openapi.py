@@ -101,8 +101,8 @@ class _Writer:
         operation: dict[str, Any] = {"tags": [service], "operationId": _operation_id(route, service)}
         summary, description = split_summary(self._comments.of(method.full_name))
         operation["summary"] = summary or method.name
-        if description:
-            operation["description"] = description
+        if description or notes.remark:
+            operation["description"] = "\n\n".join(filter(None, (description, notes.remark)))
         if method.GetOptions().deprecated:
             operation["deprecated"] = True
         if parameters := [*self._parameters(placed), *notes.parameters]:

@@ -33,6 +33,7 @@ class ErrorBody:
 class OperationNotes:
     """What is known of one route.
 
+    - `remark`: a sentence to end the description with.
     - `security`: alternative requirements, each scheme names with scopes; empty for a route that anybody may call,
       None to say nothing.
     - `statuses`: further statuses with a sentence on when: successes have the content of the usual one, others an
@@ -43,6 +44,7 @@ class OperationNotes:
     - `request_example`, `reply_example`: bodies; generated from the schemas where they are None.
     """
 
+    remark: str = ""
     security: Sequence[Mapping[str, Sequence[str]]] | None = None
     statuses: Mapping[int, str] = field(default_factory=dict)
     parameters: Sequence[Mapping[str, Any]] = ()

@@ -2,7 +2,7 @@
 
 import gzip
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import brotli  # type: ignore[import-untyped] # no stubs exist
 import zstandard
@@ -82,8 +82,8 @@ def matches(if_none_match: bytes, tag: bytes) -> bool:
     return given == [b"*"] or any(item.removeprefix(b"W/") == opaque for item in given)
 
 
-def chosen_coding(accept_encoding: bytes) -> bytes | None:
-    """Return the content coding that an Accept-Encoding header likes best of those known, None for none at all."""
+def chosen_coding(accept_encoding: bytes, offers: Collection[bytes] = tuple(_CODERS)) -> bytes | None:
+    """Return the content coding that an Accept-Encoding header likes best of the offers, None for none at all."""
     qualities: dict[bytes, float] = {}
     for item in accept_encoding.lower().split(b",")[:32]:
         name, _, parameter = item.partition(b";")
@@ -96,7 +96,7 @@ def chosen_coding(accept_encoding: bytes) -> bytes | None:
                 quality = 0.0
         qualities[name.strip()] = quality
     rest = qualities.get(b"*", 0.0)
-    liked = {coding: qualities.get(coding, rest) for coding in _CODERS}
+    liked = {coding: qualities.get(coding, rest) for coding in offers}
     best = max(liked, key=lambda coding: liked[coding])
     return best if liked[best] > 0 else None
 

@@ -1,0 +1,1 @@
+"""Vendoring of the documentation page's parts."""

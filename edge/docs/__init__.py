@@ -1,0 +1,1 @@
+"""The documentation of the edge: its OpenAPI document, and a page that shows it."""
