@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
 import grpc
+import orjson
 from gaia.asset.v1 import asset_service_pb2
 from gaia.auth.v1 import api_key_service_pb2, audit_service_pb2, auth_service_pb2, user_service_pb2
 from gaia.chat.v1 import (
     chat_service_pb2,
+    combined_chat_service_pb2,
     completion_service_pb2,
     conversation_service_pb2,
     model_service_pb2,
@@ -21,6 +23,8 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
 
 from edge.auth import Authorizer
+from edge.docs.document import gaia_document
+from edge.docs.site import Site
 from edge.errors import STYLES, http_status, style_of_path
 from edge.health import HealthReporter
 from edge.limits import RequestLimits
@@ -46,6 +50,7 @@ CONTRACTS: Mapping[str, tuple[FileDescriptor, ...]] = {
         chat_service_pb2.DESCRIPTOR,
         conversation_service_pb2.DESCRIPTOR,
         plain_chat_service_pb2.DESCRIPTOR,
+        combined_chat_service_pb2.DESCRIPTOR,
         completion_service_pb2.DESCRIPTOR,
         model_service_pb2.DESCRIPTOR,
         provider_service_pb2.DESCRIPTOR,
@@ -89,7 +94,8 @@ async def serving(settings: EdgeSettings) -> AsyncIterator[Starlette]:
             channels, Authorizer(services(), identity.authenticator, settings.trusted_proxies, limits)
         )
         pages = Pages(HealthReporter(channels, version()), version())
-        yield Starlette(routes=routes(pages, transcoder))
+        site = Site(orjson.dumps(gaia_document(transcoder.routes, PROFILE, version())))
+        yield Starlette(routes=routes(pages, site, transcoder))
 
 
 @contextlib.asynccontextmanager
@@ -105,7 +111,7 @@ async def _request_limits(settings: EdgeSettings) -> AsyncIterator[RequestLimits
         await limiter.close()
 
 
-def routes(pages: Pages, transcoder: Transcoder) -> list[BaseRoute]:
+def routes(pages: Pages, site: Site, transcoder: Transcoder) -> list[BaseRoute]:
     """Every route of the edge: its own pages, then all that the contracts declare."""
     own = {
         "/": pages.index,
@@ -114,6 +120,7 @@ def routes(pages: Pages, transcoder: Transcoder) -> list[BaseRoute]:
         "/readyz": pages.ready,
         "/api/v0.2": pages.v02,
         "/api/v0.2/health": pages.v02_health,
+        **site.pages(),
     }
     listed: list[BaseRoute] = []
     for path, page in own.items():

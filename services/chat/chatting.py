@@ -91,7 +91,7 @@ class Chat:
         Raises InvalidArgument, NotFound, or Unavailable when the store or the provider cannot be used.
         """
         began = time.monotonic()
-        deadline = asyncio.get_running_loop().time() + _seconds(call)
+        deadline = asyncio.get_running_loop().time() + allowed_seconds(call)
         _check(call)
         selection = self._selector.select(call.wish)
         user_id = uuid.UUID(call.user_id)
@@ -199,6 +199,7 @@ def _check(call: ChatCall) -> None:
         raise InvalidArgument.of(*violations)
 
 
-def _seconds(call: ChatCall) -> float:
+def allowed_seconds(call: ChatCall) -> float:
+    """Returns how long a call may take, by its client and by the platform."""
     limit_ms = call.wish.max_response_time_ms
     return min(call.seconds, limit_ms / 1000) if limit_ms > 0 else call.seconds

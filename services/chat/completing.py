@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from services.chat.catalogue import Catalogue
+from services.chat.conversations import no_conversation
 from services.chat.dialects.openai_chat import CompletionRequest
 from services.chat.dialects.openai_chat_reply import DONE, ChunkWriter, completion
 from services.chat.dialects.openai_content import new_input
@@ -32,6 +33,17 @@ class PreparedCompletion:
     user_id: uuid.UUID
     request_id: str
     deadline: float
+    conversation_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A whole reply that is stored; `body` is that of the response."""
+
+    body: bytes
+    reply: Reply
+    provider: str
+    conversation_id: uuid.UUID
 
 
 class Completions:
@@ -51,8 +63,24 @@ class Completions:
         Raises NotFound for the model, InvalidArgument for what its provider has no counterpart of, Unavailable when the
         store is away.
         """
+        selection = Selection(self._catalogue.model(request.model), f"{request.model} was asked for")
+        return await self.prepare_for(request, selection, user_id, request_id, seconds)
+
+    async def prepare_for(
+        self,
+        request: CompletionRequest,
+        selection: Selection,
+        user_id: str,
+        request_id: str,
+        seconds: float,
+        conversation_id: uuid.UUID | None = None,
+    ) -> PreparedCompletion:
+        """Translates the request for the model that was chosen; see `prepare`.
+
+        The new messages are kept in a conversation of the user where one is given.
+        """
         deadline = asyncio.get_running_loop().time() + seconds
-        model = self._catalogue.model(request.model)
+        model = selection.model
         is_same_family = self._responder.family(model) == OPENAI_FAMILY
         left_out: tuple[str, ...] = ()
         if is_same_family:
@@ -62,17 +90,19 @@ class Completions:
             turn, unheeded = self._responder.fit(turn, model)
             left_out = (*foreign, *unheeded)
         await self._recorder.check()
-        selection = Selection(model, f"{request.model} was asked for")
         owner = uuid.UUID(user_id)
-        return PreparedCompletion(request, selection, turn, is_same_family, left_out, owner, request_id, deadline)
+        return PreparedCompletion(
+            request, selection, turn, is_same_family, left_out, owner, request_id, deadline, conversation_id
+        )
 
-    async def answer(self, prepared: PreparedCompletion) -> bytes:
-        """Returns the response's body, once the reply is stored."""
+    async def answer(self, prepared: PreparedCompletion) -> Completed:
+        """Returns the response, once the reply is stored."""
         answer = await self._responder.complete(prepared.turn, prepared.selection, prepared.deadline)
-        await self._store_reply(prepared, answer.reply)
-        if prepared.is_same_family:
-            return answer.reply.openai_body
-        return completion(answer.reply, completion_id=_new_id(), created=int(time.time()), model=answer.model.id)
+        conversation_id = await self._store_reply(prepared, answer.reply)
+        body = answer.reply.openai_body
+        if not prepared.is_same_family:
+            body = completion(answer.reply, completion_id=new_id(), created=int(time.time()), model=answer.model.id)
+        return Completed(body, answer.reply, answer.model.provider, conversation_id)
 
     async def stream(self, prepared: PreparedCompletion) -> AsyncGenerator[bytes]:
         """Yields whole server-sent events; the end marker comes when the reply is stored.
@@ -80,7 +110,7 @@ class Completions:
         When the provider or the caller breaks off, what arrived is stored as incomplete.
         """
         request = prepared.request
-        writer = ChunkWriter(completion_id=_new_id(), created=int(time.time()), include_usage=request.include_usage)
+        writer = ChunkWriter(completion_id=new_id(), created=int(time.time()), include_usage=request.include_usage)
         answer = self._responder.stream(prepared.turn, prepared.selection, prepared.deadline)
         is_whole = False
         try:
@@ -101,15 +131,21 @@ class Completions:
         await self._store_reply(prepared, reply)
         yield (b"" if prepared.is_same_family else writer.end(reply.usage)) + DONE
 
-    async def _store_reply(self, prepared: PreparedCompletion, reply: Reply) -> None:
-        await self._recorder.keep(self._write(prepared, reply, is_complete=True))
+    async def _store_reply(self, prepared: PreparedCompletion, reply: Reply) -> uuid.UUID:
+        return await self._recorder.keep(self._write(prepared, reply, is_complete=True))
 
     async def _write(self, prepared: PreparedCompletion, reply: Reply, *, is_complete: bool) -> uuid.UUID:
         model, keep = prepared.selection.model, prepared.request.keeps_content
         messages = new_input(prepared.request.body["messages"], keep_content=keep)
         messages.append(stored_reply(reply, model.provider, model.id, is_complete=is_complete, keep_content=keep))
+        if prepared.conversation_id is not None:
+            kept_in = prepared.conversation_id
+            if not await self._store.add_to(prepared.user_id, kept_in, prepared.request_id, messages):
+                raise no_conversation(str(kept_in))
+            return kept_in
         return await self._store.add_completion(prepared.user_id, prepared.request_id, messages)
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """Makes the id of a completion."""
     return f"chatcmpl-{uuid.uuid4().hex}"

@@ -106,28 +106,7 @@ class ChatHandlers(chat_service_pb2_grpc.ChatServiceServicer):
         )
 
     def _decode(self, request: pb.ChatRequest, context: Context) -> ChatCall:
-        return ChatCall(
-            message=request.message,
-            wish=Wish(
-                model=request.model,
-                provider=request.provider,
-                auto_select=request.auto_select_model,
-                force_provider=request.force_provider if request.HasField("force_provider") else None,
-                force_model_override=request.force_model_override,
-                enable_fallback=request.enable_fallback if request.HasField("enable_fallback") else True,
-                priority=request.priority,
-                context_type=request.context_type,
-                max_response_time_ms=request.max_response_time_ms,
-                required_capabilities=request.required_capabilities,
-            ),
-            user_id=current_principal().user_id,
-            request_id=request_id.get(),
-            seconds=seconds_left(context, self._total_seconds),
-            persona_id=request.persona_id,
-            conversation_id=request.conversation_id,
-            temperature=request.temperature if request.HasField("temperature") else None,
-            max_tokens=request.max_tokens if request.HasField("max_tokens") else None,
-        )
+        return decode_call(request, seconds_left(context, self._total_seconds))
 
     def _timed(self, kind: str) -> pb.StreamChatResponse:
         event = pb.StreamChatResponse(type=kind)
@@ -147,6 +126,32 @@ class ChatHandlers(chat_service_pb2_grpc.ChatServiceServicer):
         complete.response_length = len(answer.reply.text)
         complete.conversation_id = answer.conversation_id
         return metadata, complete
+
+
+def decode_call(request: pb.ChatRequest, seconds: float) -> ChatCall:
+    """Decodes a request of the current caller that may take so many seconds."""
+    return ChatCall(
+        message=request.message,
+        wish=Wish(
+            model=request.model,
+            provider=request.provider,
+            auto_select=request.auto_select_model,
+            force_provider=request.force_provider if request.HasField("force_provider") else None,
+            force_model_override=request.force_model_override,
+            enable_fallback=request.enable_fallback if request.HasField("enable_fallback") else True,
+            priority=request.priority,
+            context_type=request.context_type,
+            max_response_time_ms=request.max_response_time_ms,
+            required_capabilities=request.required_capabilities,
+        ),
+        user_id=current_principal().user_id,
+        request_id=request_id.get(),
+        seconds=seconds,
+        persona_id=request.persona_id,
+        conversation_id=request.conversation_id,
+        temperature=request.temperature if request.HasField("temperature") else None,
+        max_tokens=request.max_tokens if request.HasField("max_tokens") else None,
+    )
 
 
 def _content(text: str, provider: str, model: str) -> pb.StreamChatResponse:

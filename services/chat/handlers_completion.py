@@ -42,7 +42,7 @@ class CompletionHandlers(completion_service_pb2_grpc.CompletionServiceServicer):
         if prepared.left_out:
             await context.send_initial_metadata(((LEFT_OUT_METADATA, ", ".join(prepared.left_out)),))
         if not asked.stream:
-            yield HttpBody(content_type=JSON, data=await self._completions.answer(prepared))
+            yield HttpBody(content_type=JSON, data=(await self._completions.answer(prepared)).body)
             return
         content_type = EVENTS
         async with aclosing(self._completions.stream(prepared)) as records:

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from gaia.chat.v1 import (
     chat_service_pb2,
     chat_service_pb2_grpc,
+    combined_chat_service_pb2,
+    combined_chat_service_pb2_grpc,
     completion_service_pb2,
     completion_service_pb2_grpc,
     conversation_service_pb2,
@@ -19,10 +21,12 @@ from gaia.chat.v1 import (
 )
 
 from services.chat.chatting import Chat
+from services.chat.combining import Combined
 from services.chat.completing import Completions
 from services.chat.conversations import Conversations
 from services.chat.conversations_postgres import PostgresConversations
 from services.chat.handlers_chat import ChatHandlers
+from services.chat.handlers_combined import CombinedChatHandlers
 from services.chat.handlers_completion import CompletionHandlers
 from services.chat.handlers_conversations import ConversationHandlers
 from services.chat.handlers_models import ModelHandlers
@@ -45,6 +49,7 @@ SERVICES = (
     chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"],
     conversation_service_pb2.DESCRIPTOR.services_by_name["ConversationService"],
     plain_chat_service_pb2.DESCRIPTOR.services_by_name["PlainChatService"],
+    combined_chat_service_pb2.DESCRIPTOR.services_by_name["CombinedChatService"],
     completion_service_pb2.DESCRIPTOR.services_by_name["CompletionService"],
     provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"],
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
@@ -63,8 +68,10 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
     responder = Responder(offer.providers, board)
     kept = PostgresConversations(database)
     conversations = Conversations(kept)
-    chat = Chat(Selector(catalogue, board), responder, store, kept, recorder)
+    selector = Selector(catalogue, board)
+    chat = Chat(selector, responder, store, kept, recorder)
     completions = Completions(catalogue, responder, store, recorder)
+    combined = Combined(selector, chat, completions, store)
     longest = settings.provider_total_seconds
     certificates = load_certificates(settings)
     async with connect(settings.auth_target, certificates) as auth, _closing(offer):
@@ -81,6 +88,9 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
                 ),
                 lambda server: plain_chat_service_pb2_grpc.add_PlainChatServiceServicer_to_server(
                     PlainChatHandlers(chat, conversations, longest), server
+                ),
+                lambda server: combined_chat_service_pb2_grpc.add_CombinedChatServiceServicer_to_server(
+                    CombinedChatHandlers(combined, longest), server
                 ),
                 lambda server: completion_service_pb2_grpc.add_CompletionServiceServicer_to_server(
                     CompletionHandlers(completions, longest), server

@@ -51,6 +51,26 @@ _PREFERENCES = frozenset(
         "prompt_cache_retention",
     }
 )
+KNOWN = frozenset(
+    {
+        *_TRANSLATED,
+        *_PREFERENCES,
+        "audio",
+        "function_call",
+        "functions",
+        "logit_bias",
+        "logprobs",
+        "modalities",
+        "moderation",
+        "top_logprobs",
+        "web_search_options",
+    }
+)
+"""Fields of the dialect, for requests that may hold others beside them."""
+
+UNNAMED = "default"
+"""Stands for a model that the client did not name."""
+
 # Values that say no more than leaving the field out.
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -94,6 +114,11 @@ class CompletionRequest:
     def keeps_content(self) -> bool:
         """Whether Gaia may keep what was said; the client may forbid it with `"store": false`."""
         return self.body.get("store") is not False
+
+    def instructed(self, system_prompt: str) -> "CompletionRequest":
+        """Returns the request with instructions before its messages."""
+        first = {"role": "system", "content": system_prompt}
+        return CompletionRequest({**self.body, "messages": [first, *self.body["messages"]]})
 
     def same_family(self) -> Turn:
         """Returns the turn for a provider of OpenAI's family: the request as it is."""
@@ -140,6 +165,11 @@ def parse(data: bytes) -> CompletionRequest:
         raise InvalidArgument.field("body", f"is no JSON: {error}") from error
     if not isinstance(body, dict):
         raise InvalidArgument.field("body", "must be a JSON object")
+    return checked(body)
+
+
+def checked(body: Mapping[str, Any]) -> CompletionRequest:
+    """Checks a request. Raises InvalidArgument that names all fields that are wrong."""
     violations = [fault for name, check in _CHECKS.items() if (fault := _fault(body, name, check))]
     violations += openai_content.check_messages(body.get("messages"))
     if violations:

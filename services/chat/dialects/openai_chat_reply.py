@@ -1,11 +1,11 @@
 """Replies in the shapes of OpenAI's chat completions: the whole one, its chunks, and an error inside of a stream."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from services.chat.turn import Delta, Reply, ToolCall, Usage
+from services.chat.turn import Delta, FinishReason, Reply, ToolCall, Usage
 from shared.errors import (
     DeadlineExceeded,
     GaiaError,
@@ -88,6 +88,13 @@ class ChunkWriter:
         if not self._include_usage or usage is None:
             return b""
         return self._record([], usage=_usage(usage))
+
+    def last(self, reason: FinishReason, model: str, usage: Usage | None, more: Mapping[str, Any]) -> bytes:
+        """Returns the event of the finish reason, with the usage and further fields."""
+        self._model = model
+        delta = {} if self._began else {"role": "assistant", "content": ""}
+        counts = {} if usage is None else {"usage": _usage(usage)}
+        return self._record([_choice(delta, reason.value)], **counts, **more)
 
     def _record(self, choices: Sequence[dict[str, Any]], **more: Any) -> bytes:
         return b"data: " + orjson.dumps({**self._head, "model": self._model, "choices": choices, **more}) + b"\n\n"

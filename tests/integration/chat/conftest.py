@@ -12,6 +12,8 @@ import grpc
 import orjson
 import pytest
 from gaia.chat.v1.chat_service_pb2_grpc import ChatServiceStub
+from gaia.chat.v1.combined_chat_service_pb2 import CombinedChatRequest
+from gaia.chat.v1.combined_chat_service_pb2_grpc import CombinedChatServiceStub
 from gaia.chat.v1.completion_service_pb2 import CreateChatCompletionRequest
 from gaia.chat.v1.completion_service_pb2_grpc import CompletionServiceStub
 from gaia.chat.v1.conversation_service_pb2_grpc import ConversationServiceStub
@@ -69,6 +71,22 @@ class Client:
         data = body if isinstance(body, bytes) else orjson.dumps(body)
         request = CreateChatCompletionRequest(body=HttpBody(content_type="application/json", data=data))
         return CompletionServiceStub(self.channel).CreateChatCompletion(request, metadata=self.metadata)
+
+    def combined_call(self, body: Any) -> Any:
+        """Begins a chat of version 1; the body is JSON, or bytes as they are."""
+        data = body if isinstance(body, bytes) else orjson.dumps(body)
+        request = CombinedChatRequest(body=HttpBody(content_type="application/json", data=data))
+        return CombinedChatServiceStub(self.channel).CombinedChat(request, metadata=self.metadata)
+
+    async def combined(self, **body: Any) -> Any:
+        """Returns the JSON of a whole reply of version 1."""
+        [part] = [part async for part in self.combined_call(body)]
+        assert part.content_type == "application/json"
+        return orjson.loads(part.data)
+
+    async def combined_stream(self, **body: Any) -> list[Any]:
+        """Returns the events of a stream of version 1."""
+        return events_in([part async for part in self.combined_call({**body, "stream": True})])
 
     async def complete(self, body: Any) -> Any:
         """Returns the JSON of a whole completion."""

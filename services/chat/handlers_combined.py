@@ -1,0 +1,65 @@
+"""gaia.chat.v1.CombinedChatService."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from gaia.chat.v1 import chat_service_pb2, combined_chat_service_pb2_grpc
+from gaia.chat.v1 import combined_chat_service_pb2 as pb
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf import json_format
+
+from services.chat.chatting import ChatCall
+from services.chat.combining import Combined
+from services.chat.completing import PreparedCompletion
+from services.chat.deadlines import seconds_left
+from services.chat.dialects import combined
+from services.chat.dialects.openai_chat_reply import error_record
+from services.chat.handlers_chat import decode_call
+from services.chat.handlers_completion import EVENTS, JSON, LEFT_OUT_METADATA
+from shared.errors import GaiaError, InvalidArgument
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+NATIVE_FIELDS = frozenset(chat_service_pb2.ChatRequest.DESCRIPTOR.fields_by_name)
+OPENAIS = frozenset({"stream", "temperature", "max_tokens"})
+"""Fields of both; beside `messages` they are OpenAI's, and checked as such."""
+
+
+class CombinedChatHandlers(combined_chat_service_pb2_grpc.CombinedChatServiceServicer):
+    """The chat of version 1. `total_seconds` is the longest time of a reply."""
+
+    def __init__(self, combined_chat: Combined, total_seconds: float) -> None:
+        self._combined = combined_chat
+        self._total_seconds = total_seconds
+
+    async def CombinedChat(self, request: pb.CombinedChatRequest, context: Context) -> AsyncIterator[HttpBody]:
+        """Answers a message or a list of messages: one body, or a stream of events."""
+        asked = combined.parse(request.body.data)
+        prepared = await self._combined.prepare(asked, self._decode(asked, context))
+        if isinstance(prepared, PreparedCompletion) and prepared.left_out:
+            await context.send_initial_metadata(((LEFT_OUT_METADATA, ", ".join(prepared.left_out)),))
+        if not asked.stream:
+            yield HttpBody(content_type=JSON, data=await self._combined.answer(prepared))
+            return
+        content_type = EVENTS
+        async with aclosing(self._combined.stream(prepared)) as records:
+            try:
+                async for record in records:
+                    yield HttpBody(content_type=content_type, data=record)
+                    content_type = ""
+            except GaiaError as error:
+                # The client sees the error in the stream, and no end marker: the status ends the body early.
+                if not content_type:
+                    yield HttpBody(data=error_record(error))
+                raise
+
+    def _decode(self, asked: combined.CombinedRequest, context: Context) -> ChatCall:
+        native = NATIVE_FIELDS if asked.completion is None else NATIVE_FIELDS - OPENAIS
+        fields = {name: value for name, value in asked.fields.items() if name in native}
+        try:
+            decoded = json_format.ParseDict(fields, chat_service_pb2.ChatRequest())
+        except json_format.ParseError as error:
+            raise InvalidArgument.field("body", str(error)) from error
+        return decode_call(decoded, seconds_left(context, self._total_seconds))
