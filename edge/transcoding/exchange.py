@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from edge.transcoding.errors import Code, ErrorStyle, RpcFailure, failure, failure_of_binding
 from edge.transcoding.headers import Header, RequestHead
 from edge.transcoding.violations import BindingError
+from edge.transcoding.writing import CallEndedError, write
 
 _DRAIN_BYTES = 16 << 20
 _DRAIN_SECONDS = 2.0
@@ -176,7 +177,7 @@ class Exchange:
     async def _feed(self, call: Any, messages: AsyncIterator[bytes]) -> None:
         try:
             async for message in messages:
-                await call.write(message)
+                await write(call, message)
             await call.done_writing()
         except ClientGoneError:
             self.gone = True
@@ -186,7 +187,7 @@ class Exchange:
             self.fault = error if isinstance(error, RpcFailure) else failure_of_binding(error)
             call.cancel()
             return
-        except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
+        except (CallEndedError, grpc.aio.AioRpcError):
             pass  # the call ended before the body did; whoever reads its replies learns why
         except Exception:
             _LOG.exception("request %s met a fault in the transcoder", self.request_id)
