@@ -193,6 +193,8 @@ class RequestHeaders:
                     text = value.decode("ascii")
                     for key in keys:
                         metadata.append((key, text))
+                if name == b"host":
+                    proxied.append((name, value))
             elif name.startswith(_METADATA_PREFIX):
                 self._add_prefixed(name, value, metadata)
             elif name.startswith(_FORWARDED_PREFIX) or name == b"host":
