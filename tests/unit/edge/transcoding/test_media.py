@@ -54,7 +54,7 @@ def test_content_types_are_told_apart(value: bytes, format_: BodyFormat) -> None
         (b"text/html", None),
         (b"application/json;q=0", None),
         (b"application/json;q=x", None),
-        (b"", None),
+        (b"", JSON),
     ],
 )
 def test_the_best_liked_form_of_a_reply_is_chosen(accept: bytes, chosen: ReplyFormat | None) -> None:
