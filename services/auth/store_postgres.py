@@ -228,6 +228,9 @@ def _api_key(row: Row) -> ApiKey:
 def _credential(row: Row | None) -> Credential | None:
     if row is None:
         return None
+    permissions = parse_permissions(json.loads(row["permissions"] or "{}"))
+    if row["api_key_id"] is None:
+        return None
     return Credential(
         api_key_id=row["api_key_id"],
         user_id=row["user_id"],
@@ -235,7 +238,7 @@ def _credential(row: Row | None) -> Credential | None:
         digest=row["key_hash"],
         previous_digest=row["previous_hash"],
         previous_expires_at=row["previous_expires_at"],
-        permissions=parse_permissions(json.loads(row["permissions"])),
+        permissions=permissions,
         key_is_active=row["key_is_active"],
         user_is_active=row["user_is_active"],
         expires_at=row["expires_at"],

@@ -5,7 +5,7 @@ import sys
 
 from tests.benchmarks.figures import print_figures
 
-NAMES = ("foundation", "edge")
+NAMES = ("foundation", "edge", "identity")
 
 
 def main(names: list[str]) -> int:

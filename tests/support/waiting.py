@@ -8,10 +8,10 @@ T = TypeVar("T")
 POLL_SECONDS = 0.02
 
 
-async def eventually(probe: Callable[[], Awaitable[T]], seconds: float = 10.0) -> T:
+async def eventually(probe: Callable[[], Awaitable[T]], seconds: float = 10.0, every: float = POLL_SECONDS) -> T:
     """Asks until the answer is truthy, and returns it. Raises TimeoutError when that takes too long."""
     async with asyncio.timeout(seconds):
         while True:
             if answer := await probe():
                 return answer
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(every)
