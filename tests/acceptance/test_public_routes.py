@@ -1,8 +1,6 @@
 """What anybody may call, with nothing but a URL."""
 
 import datetime as dt
-import shutil
-import subprocess
 
 import pytest
 
@@ -47,17 +45,3 @@ async def test_a_trailing_slash_changes_nothing_and_redirects_nobody(mesh: Mesh,
     plain, slashed = await mesh.http.get(path), await mesh.http.get(path + "/")
     assert (plain.status_code, slashed.status_code) == (200, 200)
     assert plain.json().keys() == slashed.json().keys()
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
-async def test_curl_gets_the_same_answers(mesh: Mesh, caller):
-    def curl(*arguments: str) -> str:
-        return subprocess.run(
-            ["curl", "-sS", "--noproxy", "*", *arguments], capture_output=True, text=True, check=True
-        ).stdout
-
-    assert '"status":"healthy"' in curl(f"{mesh.url}/health")
-    assert caller.user_id in curl(f"{mesh.url}/api/v1/auth/me", "-H", f"X-API-Key: {caller.key}")
-    refusal = curl("-i", f"{mesh.url}/api/v1/auth/me")
-    assert refusal.startswith("HTTP/1.1 401")
-    assert "www-authenticate: Bearer" in refusal
