@@ -47,6 +47,7 @@ class RevocationHub:
         self._oldest_known = 0
         self._sequence = 0
         self._reading = asyncio.Event()
+        self._wanted = asyncio.Event()
         self._watchers = 0
 
     async def run(self) -> None:
@@ -66,7 +67,8 @@ class RevocationHub:
         self._watchers += 1
         try:
             # The last reading may be long ago: whoever comes back while the database is away must not take the greeting
-            # for a heartbeat.
+            # for a heartbeat. So one is asked for now; all who come meanwhile share it.
+            self._wanted.set()
             await self._next_reading()
             position = after_sequence or self._sequence
             if position > self._sequence or position < self._oldest_known - 1:
@@ -90,11 +92,10 @@ class RevocationHub:
     async def _listen(self) -> None:
         connection = await asyncpg.connect(self._url, timeout=CONNECT_SECONDS, command_timeout=POLL_SECONDS * 2)
         try:
-            notified = asyncio.Event()
-            await connection.add_listener(CHANNEL, lambda *_: notified.set())
+            await connection.add_listener(CHANNEL, lambda *_: self._wanted.set())
             forget_at = 0.0
             while True:
-                notified.clear()
+                self._wanted.clear()
                 await self._read(connection)
                 now = asyncio.get_running_loop().time()
                 if now >= forget_at:
@@ -102,7 +103,7 @@ class RevocationHub:
                     forget_at = now + FORGET_SECONDS
                 try:
                     async with asyncio.timeout(POLL_SECONDS):
-                        await notified.wait()
+                        await self._wanted.wait()
                 except TimeoutError:
                     continue
         finally:
