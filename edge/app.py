@@ -34,6 +34,7 @@ from edge.settings import EdgeSettings
 from edge.transcoding.app import Transcoder
 from edge.transcoding.options import HeaderRules
 from edge.transcoding.profile import STRICT
+from shared.metrics import identity_metrics, limiter_metrics, serving_metrics
 from shared.rates.limiter import RateLimiter
 from shared.rpc.channel import connect
 from shared.rpc.mesh import following, mesh_identity, reporting
@@ -88,7 +89,14 @@ async def serving(settings: EdgeSettings) -> AsyncIterator[Starlette]:
         identity = mesh_identity(settings.env, channels["auth"], capacity=settings.key_cache_size)
         await stack.enter_async_context(following(identity.feed, channels["auth"]))
         await stack.enter_async_context(reporting(identity.refusals, channels["auth"]))
-        limits = await stack.enter_async_context(_request_limits(settings))
+        limiter = await stack.enter_async_context(_rate_limiter(settings))
+        limits = RequestLimits(
+            limiter,
+            per_key=settings.requests_per_minute_per_key,
+            per_address=settings.requests_per_minute_per_address,
+        )
+        sources = (identity_metrics(identity.authenticator), limiter_metrics(limiter))
+        await stack.enter_async_context(serving_metrics(settings.metrics_listen, sources))
         # Compiled before the first request, so that faulty contracts stop the start.
         transcoder = build_transcoder(
             channels, Authorizer(services(), identity.authenticator, settings.trusted_proxies, limits)
@@ -99,14 +107,10 @@ async def serving(settings: EdgeSettings) -> AsyncIterator[Starlette]:
 
 
 @contextlib.asynccontextmanager
-async def _request_limits(settings: EdgeSettings) -> AsyncIterator[RequestLimits]:
+async def _rate_limiter(settings: EdgeSettings) -> AsyncIterator[RateLimiter]:
     limiter = RateLimiter(settings.rate_limit_url.get_secret_value() if settings.rate_limit_url else "")
     try:
-        yield RequestLimits(
-            limiter,
-            per_key=settings.requests_per_minute_per_key,
-            per_address=settings.requests_per_minute_per_address,
-        )
+        yield limiter
     finally:
         await limiter.close()
 

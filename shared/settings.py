@@ -90,6 +90,8 @@ class CommonSettings(BaseSettings):
     """Private key of the certificate, PEM, without a password."""
     tls_ca: Path | None = Field(default=None)
     """Authority that the certificates of all processes must come from, PEM."""
+    metrics_listen: ListenAddress | None = Field(default=None)
+    """Address to serve metrics for Prometheus on; unset, they are not served."""
     allow_plaintext: bool = Field(default=False)
     """Listen without TLS on more than loopback, because the network itself is private or encrypted."""
 

@@ -52,7 +52,8 @@ class Authenticator:
 
     `exchange` asks auth; it raises Unauthenticated for a key that is not valid and Unavailable when auth is away. Its
     answers that a key is not valid are remembered for five seconds. Keys that are refused without asking are counted in
-    `refusals`.
+    `refusals`. For metrics: `hits` were answered from the cache, `misses` had to be asked about, `refused` were refused
+    without asking.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Authenticator:
         self._identities: OrderedDict[str, Identity] = OrderedDict()
         self._refused: OrderedDict[str, float] = OrderedDict()
         self._pending: dict[str, asyncio.Task[Identity]] = {}
+        self.hits = self.misses = self.refused = 0
         feed.listen(self._forget)
 
     def cached(self, key: str) -> Identity | None:
@@ -88,7 +90,12 @@ class Authenticator:
         if identity.expires_at - now < REFRESH_BEFORE_SECONDS and not identity.refreshing:
             identity.refreshing = True
             self._ask(digest, key).add_done_callback(_retrieve)
+        self.hits += 1
         return identity
+
+    def __len__(self) -> int:
+        """How many identities are cached."""
+        return len(self._identities)
 
     def knows(self, key: str) -> bool:
         """Whether the key was good when it was last asked about, and is not forgotten. No I/O."""
@@ -103,7 +110,9 @@ class Authenticator:
         if not plausible or self._refused.get(digest, 0.0) > self._clock():
             # Auth notes what it is asked about and refuses; this is what it never hears of.
             self._refusals.record(telemetry.client_address.get(), telemetry.request_id.get())
+            self.refused += 1
             raise Unauthenticated(INVALID_KEY)
+        self.misses += 1
         # shield: a caller that leaves must not fail the others that wait for the same key
         return await asyncio.shield(self._ask(digest, key))
 

@@ -139,7 +139,7 @@ async def _same_time(bench: Bench) -> list[Figure]:
                 await stub.Authenticate(auth_service_pb2.AuthenticateRequest(api_key=key))
             times[kind].append(time.perf_counter() - began)
     medians = {kind: statistics.median(taken) * 1e6 for kind, taken in times.items()}
-    each = [Figure(f"refusal of an {kind} key: median", median, "µs") for kind, median in medians.items()]
+    each = [Figure(f"refusal, {kind} key: median", median, "µs") for kind, median in medians.items()]
     apart = max(medians.values()) / min(medians.values())
     return [*each, Figure("refusals: slowest median to fastest", apart, "x", 1.1)]
 
