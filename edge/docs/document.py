@@ -24,6 +24,8 @@ from shared.rpc.rules import access_of
 _SCHEMES = ("ApiKey", "Bearer")
 _HEADERS = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
 _PAGES_TAG = "Pages"
+_ORDER = ("gaia.chat", "gaia.asset", "gaia.auth")
+"""Packages in the order in which readers want to know of them; others come after."""
 
 
 def gaia_document(routes: Iterable[Route], profile: Profile, version: str) -> dict[str, Any]:
@@ -41,7 +43,16 @@ def gaia_document(routes: Iterable[Route], profile: Profile, version: str) -> di
         paths={path: _page(page) for path, page in _read(content / "pages.json").items()},
         tags=[{"name": _PAGES_TAG, "description": "What anybody may ask without a key."}],
     )
-    return openapi_document(routes, options, profile=profile, method_options=method_options)
+    ordered = sorted(routes, key=_rank)
+    document = openapi_document(ordered, options, profile=profile, method_options=method_options)
+    # Whoever reads it came for the services.
+    document["tags"].append(document["tags"].pop(0))
+    return document
+
+
+def _rank(route: Route) -> int:
+    package = route.method.containing_service.file.package
+    return next((rank for rank, name in enumerate(_ORDER) if package.startswith(name)), len(_ORDER))
 
 
 class _Notes:

@@ -60,14 +60,14 @@ class Comments:
 
 
 def split_summary(text: str) -> tuple[str, str]:
-    """Return a comment's first sentence without its full stop, and the rest.
+    """Return a comment's first sentence as plain text without its full stop, and the rest as Markdown.
 
     Where the first sentence is too long for a headline it is cut at a pause, and the rest is all of it.
     """
     paragraph = text.partition("\n\n")[0]
     end = _SENTENCE_END.search(paragraph)
     first = paragraph if end is None else paragraph[: end.end()]
-    summary = first.removesuffix(".")
+    summary = first.removesuffix(".").replace("`", "")
     if len(summary) <= _SUMMARY_LENGTH:
         return summary, text[len(first) :].strip()
     pause = _PAUSE.search(summary, 0, _SUMMARY_LENGTH)

@@ -137,23 +137,27 @@ class _Writer:
 
     def _responses(self, route: Route, notes: OperationNotes, *, takes_input: bool) -> dict[str, Any]:
         content, text = self._success(route, notes)
-        error = self._replies.error(route.options.error_style)
-        self._styles[route.options.error_style] = None
+        style = route.options.error_style
+        self._styles[style] = None
         said = {route.options.success_code: text, **notes.statuses}
         if takes_input:
             said.setdefault(400, "The request is wrong; the message says what would be right")
         if self._gives_ranges(route):
             said.setdefault(206, "The part that `Range` asked for")
             said.setdefault(416, "`Range` lies outside the bytes")
+        error = self._replies.error(style, with_example=False)
         responses: dict[str, Any] = {}
-        for code, description in (*sorted(said.items()), ("default", "Any other failure")):
+        for code, description in sorted(said.items()):
             response: dict[str, Any] = {"description": description}
-            if notes.headers:
+            if notes.headers and code < 300:
                 response["headers"] = {**notes.headers}
-            body = content if isinstance(code, int) and code < 300 else error
+            body = content if code < 300 else error
             if body and code not in _NO_BODY:
                 response["content"] = body
             responses[str(code)] = response
+        # One example is enough: a client tells failures apart by what they say, not by their form.
+        error = self._replies.error(style, with_example=True)
+        responses["default"] = {"description": "Any other failure; all have this form", "content": error}
         return responses
 
     def _success(self, route: Route, notes: OperationNotes) -> tuple[dict[str, Any], str]:
@@ -167,7 +171,7 @@ class _Writer:
         if notes.reply_example is not None and _JSON in content:
             content[_JSON]["example"] = notes.reply_example
         if method.server_streaming and not is_raw(output, route.response_body):
-            text += _stream_note(content, options.end_marker)
+            text += f". A stream: {_stream_forms(content, options.end_marker)}"
         if options.alternative is not None:
             other, said = self._alternative(route, options.alternative)
             content, text = {**other, **content}, text + said
@@ -181,9 +185,12 @@ class _Writer:
         self._styles[options.error_style] = None
         output = self._shapes.message(method.output_type)
         content = self._replies.of(output, options, "", streams=method.server_streaming)
-        summary, _ = split_summary(self._comments.of(method.full_name))
-        text = f". Where `{alternative.when_field}` is true: {summary or method.name}"
-        return content, text + (_stream_note(content, options.end_marker) if method.server_streaming else "")
+        if method.server_streaming:
+            said = f"a stream instead: {_stream_forms(content, options.end_marker)}"
+        else:
+            summary, _ = split_summary(self._comments.of(method.full_name))
+            said = f"the answer of {method.name}" + (f": {summary}" if summary else "")
+        return content, f". Where `{alternative.when_field}` is true, {said}"
 
     def _gives_ranges(self, route: Route) -> bool:
         if not self._profile.ranges or route.http_method != "GET" or route.options.success_code != 200:
@@ -226,14 +233,13 @@ def _operation_id(route: Route, service: str) -> str:
     return f"{service}_{route.method.name}" + (f"_{route.binding + 1}" if route.binding else "")
 
 
-def _stream_note(content: Mapping[str, Any], end_marker: str) -> str:
+def _stream_forms(content: Mapping[str, Any], end_marker: str) -> str:
     forms = {
         Framing.NDJSON.value: "a message a line",
         Framing.SSE.value: "a message an event" + (f", and `data: {end_marker}` at the end" if end_marker else ""),
         Framing.JSON_ARRAY.value: "an array of messages",
     }
-    listed = "; ".join(f"`{media_type}`, {form}" for media_type, form in forms.items() if media_type in content)
-    return f". A stream: {listed}"
+    return "; ".join(f"`{media_type}`, {form}" for media_type, form in forms.items() if media_type in content)
 
 
 def _wanting(operation: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], JsonSchema]]:

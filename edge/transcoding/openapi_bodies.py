@@ -111,11 +111,11 @@ class ReplyBodies:
         schema = self._schemas.field(field, use) if field is not None else self._schemas.message(output, use)
         return self._streamed(schema, options) if streams else {BodyFormat.JSON.value: {"schema": schema}}
 
-    def error(self, style: str) -> dict[str, Any]:
+    def error(self, style: str, *, with_example: bool) -> dict[str, Any]:
         """Return the media type of a style's error bodies, with its schema."""
         body = self._errors[style]
         media: dict[str, Any] = {"schema": reference(body.name)}
-        if body.example is not None:
+        if with_example and body.example is not None:
             media["example"] = body.example
         return {body.media_type: media}
 

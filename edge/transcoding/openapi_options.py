@@ -39,7 +39,7 @@ class OperationNotes:
     - `statuses`: further statuses with a sentence on when: successes have the content of the usual one, others an
       error body.
     - `parameters`: further parameters, such as headers.
-    - `headers`: headers of every response.
+    - `headers`: headers of successful responses.
     - `request`, `reply`: what the bytes of a google.api.HttpBody are; also replaces what the contract says.
     - `request_example`, `reply_example`: bodies; generated from the schemas where they are None.
     """

@@ -86,6 +86,7 @@ def test_files_without_source_information_have_no_comments():
         ("", "", ""),
         ("Gets it.", "Gets it", ""),
         ("Gets it", "Gets it", ""),
+        ("Gets `it`.", "Gets it", ""),
         ("Gets it. It may be old.", "Gets it", "It may be old."),
         ("Gets e.g. a thing. Then more.", "Gets e.g. a thing", "Then more."),
         ("Gets it.\n\n- one\n- two", "Gets it", "- one\n- two"),
