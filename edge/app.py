@@ -15,6 +15,7 @@ from gaia.chat.v1 import (
     completion_service_pb2,
     conversation_service_pb2,
     model_service_pb2,
+    persona_service_pb2,
     plain_chat_service_pb2,
     provider_service_pb2,
 )
@@ -50,6 +51,7 @@ CONTRACTS: Mapping[str, tuple[FileDescriptor, ...]] = {
     "chat": (
         chat_service_pb2.DESCRIPTOR,
         conversation_service_pb2.DESCRIPTOR,
+        persona_service_pb2.DESCRIPTOR,
         plain_chat_service_pb2.DESCRIPTOR,
         combined_chat_service_pb2.DESCRIPTOR,
         completion_service_pb2.DESCRIPTOR,

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 
 from services.chat.conversation import assemble, history_characters
 from services.chat.conversations import ConversationStore, no_conversation, parse_conversation_id
+from services.chat.personas import DEFAULT_ID, no_persona
 from services.chat.recording import Recorder
 from services.chat.records import Stored, stored_reply
 from services.chat.responding import Fallback, Responder
 from services.chat.selection import Selection, Selector, Wish, check_wish
 from services.chat.store import Store
 from services.chat.turn import Delta, Reply, Role, Turn
-from shared.errors import InvalidArgument, NotFound, Violation
+from shared.errors import InvalidArgument, Violation
 
-DEFAULT_PERSONA = "default"
 MAX_MODEL_NAME = 200
 MAX_TEMPERATURE = 2.0
 
@@ -96,12 +96,12 @@ class Chat:
         selection = self._selector.select(call.wish)
         user_id = uuid.UUID(call.user_id)
         wanted = parse_conversation_id(call.conversation_id) if call.conversation_id else None
-        persona_id = call.persona_id or DEFAULT_PERSONA
+        persona_id = call.persona_id or DEFAULT_ID
         loaded = await self._store.load(user_id, wanted, persona_id, history_characters(selection.model))
         if loaded is None:
             raise no_conversation(call.conversation_id)
-        if loaded.system_prompt is None and persona_id != DEFAULT_PERSONA:
-            raise NotFound(f"there is no persona {persona_id[:64]}", reason="UNKNOWN_PERSONA")
+        if loaded.system_prompt is None and persona_id != DEFAULT_ID:
+            raise no_persona(persona_id)
         history = () if call.begins_conversation else loaded.messages
         turn = Turn(
             assemble(loaded.system_prompt or "", history, call.message, selection.model, call.max_tokens),

@@ -6,16 +6,17 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from services.chat.chatting import DEFAULT_PERSONA, Chat, ChatCall, Chatted, Prepared, allowed_seconds
+from services.chat.chatting import Chat, ChatCall, Chatted, Prepared, allowed_seconds
 from services.chat.completing import Completions, PreparedCompletion, new_id
 from services.chat.conversations import no_conversation, parse_conversation_id
 from services.chat.dialects import combined
 from services.chat.dialects.openai_chat import CompletionRequest
 from services.chat.dialects.openai_chat_reply import ChunkWriter
+from services.chat.personas import DEFAULT_ID, no_persona
 from services.chat.responding import Fallback
 from services.chat.selection import Selector, check_wish
 from services.chat.store import Store
-from shared.errors import InvalidArgument, NotFound
+from shared.errors import InvalidArgument
 
 
 class Combined:
@@ -90,12 +91,12 @@ class Combined:
         if not call.conversation_id and not call.persona_id:
             return asked, None
         wanted = parse_conversation_id(call.conversation_id) if call.conversation_id else None
-        persona_id = call.persona_id or DEFAULT_PERSONA
+        persona_id = call.persona_id or DEFAULT_ID
         loaded = await self._store.load(uuid.UUID(call.user_id), wanted, persona_id, 0)
         if loaded is None:
             raise no_conversation(call.conversation_id)
-        if loaded.system_prompt is None and persona_id != DEFAULT_PERSONA:
-            raise NotFound(f"there is no persona {persona_id[:64]}", reason="UNKNOWN_PERSONA")
+        if loaded.system_prompt is None and persona_id != DEFAULT_ID:
+            raise no_persona(persona_id)
         if call.persona_id and loaded.system_prompt:
             asked = asked.instructed(loaded.system_prompt)
         return asked, wanted

@@ -7,7 +7,9 @@ WITH recent AS (
           ORDER BY position DESC LIMIT $4) m
 )
 SELECT (SELECT id FROM conversations WHERE user_id = $1 AND origin = 'default') AS id,
-       (SELECT system_prompt FROM personas WHERE user_id = $1 AND id = $2 AND is_active) AS system_prompt,
+       (SELECT system_prompt FROM personas
+        WHERE user_id = $1 AND is_active AND (id = $2 OR ($2 = 'default' AND is_current))
+        ORDER BY is_current DESC LIMIT 1) AS system_prompt,
        coalesce((SELECT array_agg(role ORDER BY position) FROM recent WHERE characters <= $3), '{}') AS roles,
        coalesce((SELECT array_agg(content ORDER BY position) FROM recent WHERE characters <= $3), '{}') AS contents;
 
@@ -19,7 +21,9 @@ WITH recent AS (
           ORDER BY position DESC LIMIT $4) m
 )
 SELECT c.id,
-       (SELECT system_prompt FROM personas WHERE user_id = $1 AND id = $2 AND is_active) AS system_prompt,
+       (SELECT system_prompt FROM personas
+        WHERE user_id = $1 AND is_active AND (id = $2 OR ($2 = 'default' AND is_current))
+        ORDER BY is_current DESC LIMIT 1) AS system_prompt,
        coalesce((SELECT array_agg(role ORDER BY position) FROM recent WHERE characters <= $3), '{}') AS roles,
        coalesce((SELECT array_agg(content ORDER BY position) FROM recent WHERE characters <= $3), '{}') AS contents
 FROM conversations c WHERE c.id = $5 AND c.user_id = $1 AND c.origin <> 'completion';

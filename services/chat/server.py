@@ -14,6 +14,8 @@ from gaia.chat.v1 import (
     conversation_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    persona_service_pb2,
+    persona_service_pb2_grpc,
     plain_chat_service_pb2,
     plain_chat_service_pb2_grpc,
     provider_service_pb2,
@@ -30,10 +32,13 @@ from services.chat.handlers_combined import CombinedChatHandlers
 from services.chat.handlers_completion import CompletionHandlers
 from services.chat.handlers_conversations import ConversationHandlers
 from services.chat.handlers_models import ModelHandlers
+from services.chat.handlers_personas import PersonaHandlers
 from services.chat.handlers_plain_chat import PlainChatHandlers
 from services.chat.handlers_providers import ProviderHandlers
 from services.chat.health import HealthBoard
 from services.chat.offer import Offer, build_offer, utc_now
+from services.chat.personas import Personas
+from services.chat.personas_postgres import PostgresPersonas
 from services.chat.recording import Recorder
 from services.chat.responding import Responder
 from services.chat.selection import Selector
@@ -48,6 +53,7 @@ from shared.rpc.tls import load_certificates
 SERVICES = (
     chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"],
     conversation_service_pb2.DESCRIPTOR.services_by_name["ConversationService"],
+    persona_service_pb2.DESCRIPTOR.services_by_name["PersonaService"],
     plain_chat_service_pb2.DESCRIPTOR.services_by_name["PlainChatService"],
     combined_chat_service_pb2.DESCRIPTOR.services_by_name["CombinedChatService"],
     completion_service_pb2.DESCRIPTOR.services_by_name["CompletionService"],
@@ -85,6 +91,9 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
                 ),
                 lambda server: conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server(
                     ConversationHandlers(conversations), server
+                ),
+                lambda server: persona_service_pb2_grpc.add_PersonaServiceServicer_to_server(
+                    PersonaHandlers(Personas(PostgresPersonas(database))), server
                 ),
                 lambda server: plain_chat_service_pb2_grpc.add_PlainChatServiceServicer_to_server(
                     PlainChatHandlers(chat, conversations, longest), server

@@ -18,6 +18,7 @@ from gaia.chat.v1.completion_service_pb2 import CreateChatCompletionRequest
 from gaia.chat.v1.completion_service_pb2_grpc import CompletionServiceStub
 from gaia.chat.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from gaia.chat.v1.model_service_pb2_grpc import ModelServiceStub
+from gaia.chat.v1.persona_service_pb2_grpc import PersonaServiceStub
 from gaia.chat.v1.plain_chat_service_pb2_grpc import PlainChatServiceStub
 from gaia.chat.v1.provider_service_pb2_grpc import ProviderServiceStub
 from google.api.httpbody_pb2 import HttpBody
@@ -50,6 +51,11 @@ class Client:
     def conversations(self) -> Any:
         """Stub of the conversations."""
         return ConversationServiceStub(self.channel)
+
+    @property
+    def personas(self) -> Any:
+        """Stub of the personas."""
+        return PersonaServiceStub(self.channel)
 
     @property
     def plain(self) -> Any:

@@ -55,7 +55,7 @@ class ChatRequest(_message.Message):
     platform's default.
     """
     persona_id: _builtins.str
-    """Persona whose system prompt applies. Default `default`."""
+    """Persona whose system prompt applies. Default `default`: the current persona, else the default one."""
     conversation_id: _builtins.str
     """Conversation to continue, a UUID. Default: the caller's default conversation."""
     activity: _builtins.str
