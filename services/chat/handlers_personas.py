@@ -114,7 +114,7 @@ def _encode(persona: Persona) -> persona_pb2.Persona:
 def _json(struct: Struct, field: str) -> dict[str, Any]:
     try:
         decoded: dict[str, Any] = json_format.MessageToDict(struct)
-    except json_format.SerializeToJsonError as error:
+    except (ValueError, json_format.SerializeToJsonError) as error:
         # gRPC can carry them, JSON and the database cannot.
         raise InvalidArgument.field(field, "must hold no infinite number and no NaN") from error
     return decoded
