@@ -2,7 +2,12 @@
 
 import asyncio
 import http.client
+import os
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import grpc.aio
 
 PROBE_SECONDS = 2.0
 """A process that takes longer to answer does not count as serving; services bound their own probes at 0.7 s."""
@@ -39,8 +44,7 @@ async def _probe_grpc(url: str) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     address = urlsplit(url)
-    options = [("grpc.enable_http_proxy", 0)]
-    async with grpc.aio.insecure_channel(address.netloc, options=options) as channel:
+    async with _channel(address.netloc) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
             request = health_pb2.HealthCheckRequest(service=address.path.removeprefix("/"))
@@ -49,6 +53,19 @@ async def _probe_grpc(url: str) -> None:
             raise ProbeError(error.code().name) from error
     if reply.status != health_pb2.HealthCheckResponse.SERVING:
         raise ProbeError(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
+
+
+def _channel(address: str) -> "grpc.aio.Channel":
+    if "GAIA_TLS_CERT" not in os.environ:
+        import grpc.aio
+
+        return grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
+    from shared.rpc.channel import connect
+    from shared.rpc.tls import load_certificates
+    from shared.settings import CommonSettings, load
+
+    # The container's own certificate: whoever has one of the authority's may ask for health.
+    return connect(address, load_certificates(load(CommonSettings)))
 
 
 def _probe_http(url: str) -> None:

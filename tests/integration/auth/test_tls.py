@@ -13,6 +13,7 @@ from gaia.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.local.certificates import DevelopmentAuthority
+from deploy.local.probe import ProbeError, probe
 from shared.rpc.channel import connect
 from shared.rpc.tls import Certificates
 from shared.settings import TlsFiles
@@ -115,6 +116,16 @@ async def test_a_server_that_is_not_who_it_should_be_gets_no_call(
         connect(running.address, Certificates(files_of(authority, "edge"))) as channel,
     ):
         assert await ending(channel) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_the_health_check_of_a_container_shows_the_containers_certificate(
+    auth: Auth, authority: DevelopmentAuthority, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(ProbeError):
+        await probe(f"grpc://{auth.address}")
+    for name, path in settings_of(files_of(authority, "auth")).items():
+        monkeypatch.setenv(f"GAIA_{name.upper()}", str(path))
+    await probe(f"grpc://{auth.address}")
 
 
 async def test_the_edge_reaches_its_services_over_tls(auth: Auth, authority: DevelopmentAuthority):
