@@ -30,7 +30,10 @@ class Setup:
     admin: str
 
     async def me(self, *headers: tuple[str, str | bytes]) -> httpx.Response:
-        return await self.edge.get(ME, headers=list(headers))
+        encoded = [
+            (name.encode(), value if isinstance(value, bytes) else value.encode("latin-1")) for name, value in headers
+        ]
+        return await self.edge.get(ME, headers=encoded)
 
     async def raw(self, request: bytes) -> bytes:
         """Sends bytes as they are, and returns the whole answer."""
