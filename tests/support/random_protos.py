@@ -309,12 +309,13 @@ def _fill_known(draw: st.DrawFn, contract: Contract, message: Any, depth: int) -
         _fill_value(message, draw(json_like()))
     elif name == "Any":
         if depth < 3 and draw(st.booleans()):
-            known = ("google.protobuf.Duration", "google.protobuf.Struct", "google.protobuf.Int64Value", "t.M0")
+            own = contract.messages[0].full_name
+            known = ("google.protobuf.Duration", "google.protobuf.Struct", "google.protobuf.Int64Value", own)
             inner = new(contract.pool.FindMessageTypeByName(draw(st.sampled_from(known))))
             fill(draw, contract, inner, depth + 1)
             message.type_url = f"type.googleapis.com/{inner.DESCRIPTOR.full_name}"
             message.value = inner.SerializeToString(deterministic=True)
-    else:
+    elif name != "Empty":
         message.value = draw(scalar_values(message.DESCRIPTOR.fields[0]))
 
 
