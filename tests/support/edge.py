@@ -13,14 +13,10 @@ from tests.support.asgi_server import running_asgi
 
 @contextlib.asynccontextmanager
 async def running_edge(auth_address: str, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """Runs an edge in front of the auth service at an address, and yields a client of it; chat and asset are away."""
-    chosen = EdgeSettings(
-        env="test",
-        auth_target=f"dns:///{auth_address}",
-        chat_target="dns:///127.0.0.1:1",
-        asset_target="dns:///127.0.0.1:1",
-        **settings,
-    )
+    """Runs an edge in front of the auth service at an address; chat and asset are away unless told. Yields a client."""
+    nobody = "dns:///127.0.0.1:1"
+    targets = {"auth_target": f"dns:///{auth_address}", "chat_target": nobody, "asset_target": nobody}
+    chosen = EdgeSettings(**{"env": "test", **targets, **settings})
     async with (
         serving(chosen) as app,
         running_asgi(app, proxy_headers=False) as url,

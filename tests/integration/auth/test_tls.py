@@ -11,9 +11,14 @@ from cryptography import x509
 from gaia.auth.v1 import auth_service_pb2
 from gaia.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from pydantic import SecretStr
 
 from deploy.local.certificates import DevelopmentAuthority
 from deploy.local.probe import ProbeError, probe
+from services.asset.server import serving as serving_asset
+from services.asset.settings import AssetSettings
+from services.chat.server import serving as serving_chat
+from services.chat.settings import ChatSettings
 from shared.rpc.channel import connect
 from shared.rpc.tls import Certificates
 from shared.settings import TlsFiles
@@ -54,6 +59,17 @@ async def auth(postgres: PostgresServer, database: str, authority: DevelopmentAu
     settings = {**settings_of(files_of(authority, "auth")), "allowed_callers": "edge, auth"}
     async with running_auth(postgres, database, **settings) as running:
         yield running
+
+
+def call(channel: Any, method: str) -> Any:
+    """Calls a method with an empty message."""
+    return channel.unary_unary(method)(b"")
+
+
+async def status_of(calling: Any) -> grpc.StatusCode:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await calling
+    return caught.value.code()
 
 
 async def ending(channel: grpc.aio.Channel) -> grpc.StatusCode:
@@ -133,6 +149,54 @@ async def test_the_edge_reaches_its_services_over_tls(auth: Auth, authority: Dev
     async with running_edge(auth.address, **settings_of(files_of(authority, "edge"))) as edge:
         reply = await edge.get("/api/v1/auth/me", headers={"x-api-key": key})
     assert (reply.status_code, reply.json()["user"]["email"]) == (200, "tls@gaia.test")
+
+
+async def test_all_services_speak_tls_to_each_other_and_let_in_the_edge_only(
+    postgres: PostgresServer, database: str, authority: DevelopmentAuthority, tmp_path: Path
+):
+    async with contextlib.AsyncExitStack() as stack:
+        auth = await stack.enter_async_context(
+            running_auth(
+                postgres,
+                database,
+                **settings_of(files_of(authority, "auth")),
+                allowed_callers="edge,chat,asset,auth",
+            )
+        )
+
+        def common(name: str) -> dict[str, Any]:
+            return {
+                "env": "test",
+                "listen": "127.0.0.1:0",
+                "auth_target": f"dns:///{auth.address}",
+                "database_url": SecretStr(postgres.url(database, f"gaia_{name}")),
+                "drain_seconds": 0.5,
+                **settings_of(files_of(authority, name)),
+            }
+
+        chat = await stack.enter_async_context(serving_chat(ChatSettings(**common("chat"))))
+        asset = await stack.enter_async_context(
+            serving_asset(AssetSettings(**common("asset"), asset_store=tmp_path.as_uri()))
+        )
+        edge = await stack.enter_async_context(
+            running_edge(
+                auth.address,
+                chat_target=f"dns:///{chat.address}",
+                asset_target=f"dns:///{asset.address}",
+                **settings_of(files_of(authority, "edge")),
+            )
+        )
+        headers = {"x-api-key": await auth.new_key()}
+        replies = [await edge.get(path, headers=headers) for path in ("/api/v0.2/providers", "/api/v1/assets")]
+        assert [reply.status_code for reply in replies] == [200, 200]
+        for server, method in (
+            (chat, "/gaia.chat.v1.ProviderService/ListProviders"),
+            (asset, "/gaia.asset.v1.AssetService/ListAssets"),
+        ):
+            async with connect(server.address, Certificates(files_of(authority, "stranger"))) as channel:
+                assert await status_of(call(channel, method)) is grpc.StatusCode.PERMISSION_DENIED
+            async with connect(server.address) as channel:
+                assert await status_of(call(channel, method)) is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_renewed_certificates_serve_new_connections_and_calls_in_flight_go_on(
