@@ -23,6 +23,22 @@ from shared.telemetry import request_id
 Context = grpc.aio.ServicerContext[Any, Any]
 
 API_VERSION = "0.2"
+STREAM_CAPABILITIES = pb.StreamCapabilities(
+    whole_words=True,
+    usage=True,
+    fallback=True,
+    cancellation=True,
+    event_types=(
+        "start",
+        "ready",
+        "model_selection",
+        "content",
+        "fallback_attempt",
+        "metadata",
+        "complete",
+        "error",
+    ),
+)
 CHUNK = "chat.completion.chunk"
 
 
@@ -95,6 +111,15 @@ class ChatHandlers(chat_service_pb2_grpc.ChatServiceServicer):
         """Tells how much the caller's default conversation holds."""
         count = await self._chat.status(current_principal().user_id)
         return pb.GetChatStatusResponse(message_count=count, has_history=count > 0, api_version=API_VERSION)
+
+    async def GetStreamStatus(self, request: pb.GetStreamStatusRequest, context: Context) -> pb.GetStreamStatusResponse:
+        """Tells what streams can do, and how much the caller's default conversation holds."""
+        count = await self._chat.status(current_principal().user_id)
+        response = pb.GetStreamStatusResponse(
+            status="ready", message_count=count, has_history=count > 0, capabilities=STREAM_CAPABILITIES
+        )
+        response.timestamp.FromDatetime(self._now())
+        return response
 
     async def ClearChatHistory(
         self, request: pb.ClearChatHistoryRequest, context: Context

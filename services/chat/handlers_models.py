@@ -11,6 +11,8 @@ from google.api.httpbody_pb2 import HttpBody
 from services.chat.catalogue import CAPABILITIES, Catalogue, ModelSpec
 from services.chat.dialects.model_lists import AnthropicModels, OpenAIModels
 from services.chat.health import HealthBoard
+from services.chat.recommending import Advisor
+from services.chat.selection import Wish
 from shared.errors import InvalidArgument
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -24,9 +26,10 @@ MILLION = Decimal(1_000_000)
 class ModelHandlers(model_service_pb2_grpc.ModelServiceServicer):
     """The models of all configured providers."""
 
-    def __init__(self, catalogue: Catalogue, board: HealthBoard) -> None:
+    def __init__(self, catalogue: Catalogue, board: HealthBoard, advisor: Advisor) -> None:
         self._catalogue = catalogue
         self._board = board
+        self._advisor = advisor
         self._encoded = [(model, _encode(model)) for model in catalogue.models]
         self._openai = OpenAIModels(catalogue)
         self._anthropic = AnthropicModels(catalogue)
@@ -70,6 +73,65 @@ class ModelHandlers(model_service_pb2_grpc.ModelServiceServicer):
             description=model.description,
         )
 
+    async def RecommendModel(self, request: pb.RecommendModelRequest, context: Context) -> pb.RecommendModelResponse:
+        """Recommends a model for a message."""
+        wish = Wish(
+            provider=request.provider,
+            priority=request.priority,
+            context_type=request.context_type,
+            max_response_time_ms=request.max_response_time_ms,
+            required_capabilities=request.required_capabilities,
+        )
+        found = self._advisor.recommend(request.message, wish)
+        return pb.RecommendModelResponse(
+            recommended_model=found.model.id,
+            provider=found.model.provider,
+            confidence=found.confidence,
+            reasoning=found.reasoning,
+            alternatives=[
+                pb.ModelAlternative(model=model.id, provider=model.provider, reasoning=why)
+                for model, why in found.alternatives
+            ],
+            estimated_cost=None if found.cost is None else float(found.cost),
+            estimated_response_time_ms=found.reply_ms,
+            model_info=_encode(found.model),
+        )
+
+    async def CompareModels(self, request: pb.CompareModelsRequest, context: Context) -> pb.CompareModelsResponse:
+        """Shows models side by side."""
+        names = [name.strip() for value in request.model_ids for name in value.split(",") if name.strip()]
+        found = self._advisor.compare(names)
+        return pb.CompareModelsResponse(
+            models=map(self._compared, found.models),
+            total=len(found.models),
+            shared_capabilities=found.shared_capabilities,
+            cheapest=found.cheapest,
+            fastest=found.fastest,
+            largest_context_window=found.largest,
+        )
+
+    async def ListStreamModels(
+        self, request: pb.ListStreamModelsRequest, context: Context
+    ) -> pb.ListStreamModelsResponse:
+        """Lists the models that stream."""
+        default = self._catalogue.default_provider
+        return pb.ListStreamModelsResponse(
+            models=[
+                pb.StreamModel(
+                    model_id=model.id,
+                    name=model.name,
+                    provider=model.provider,
+                    avg_ttft_ms=self._board.first_word_ms(model.provider, model.id),
+                    avg_response_time_ms=self._board.reply_ms(model.provider, model.id),
+                    max_tokens=model.max_tokens,
+                    context_window=model.context_window,
+                )
+                for model in self._catalogue.models
+                if "streaming" in model.capabilities
+            ],
+            default_selection=None if default is None else self._catalogue.default_model(default).id,
+        )
+
     async def ListDialectModels(self, request: pb.ListDialectModelsRequest, context: Context) -> HttpBody:
         """Lists the models as OpenAI or Anthropic does."""
         return HttpBody(content_type=JSON, data=self._dialect(context).whole_list)
@@ -77,6 +139,21 @@ class ModelHandlers(model_service_pb2_grpc.ModelServiceServicer):
     async def GetDialectModel(self, request: pb.GetDialectModelRequest, context: Context) -> HttpBody:
         """Returns a model as OpenAI or Anthropic does."""
         return HttpBody(content_type=JSON, data=self._dialect(context).one(request.id))
+
+    def _compared(self, model: ModelSpec) -> pb.ComparedModel:
+        return pb.ComparedModel(
+            id=model.id,
+            name=model.name,
+            provider=model.provider,
+            capabilities=model.capabilities,
+            max_tokens=model.max_tokens,
+            context_window=model.context_window,
+            cost_per_input_token=_per_token(model.input_price),
+            cost_per_output_token=_per_token(model.output_price),
+            avg_response_time_ms=self._board.reply_ms(model.provider, model.id),
+            avg_ttft_ms=self._board.first_word_ms(model.provider, model.id),
+            is_deprecated=model.deprecation_date is not None,
+        )
 
     def _dialect(self, context: Context) -> OpenAIModels | AnthropicModels:
         metadata = context.invocation_metadata() or ()

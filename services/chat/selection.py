@@ -46,6 +46,16 @@ class Selection:
     fallbacks: Sequence[ModelSpec] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The best models with why, out of how many, and the share of those of which the deciding figure is known."""
+
+    best: Sequence[tuple[ModelSpec, str]]
+    priority: str
+    compared: int
+    known_share: float
+
+
 def check_wish(wish: Wish) -> list[Violation]:
     """Returns what is wrong with a wish by itself."""
     violations = []
@@ -121,7 +131,40 @@ class Selector:
             return default, f"{wish.provider} has no credentials; this is the default model of {default.id}"
         return default, f"the default model of {default.id}, the default provider"
 
+    def ranked(self, wish: Wish, count: int, tokens: int) -> "Ranking":
+        """Returns the best models for a wish whose windows hold so many tokens, at most `count`, the best first.
+
+        Raises NotFound for an unknown provider, InvalidArgument where no model will do, Unavailable where the provider
+        has no credentials.
+        """
+        able, priority = self._candidates(wish)
+        wide = [model for model in able if model.context_window is None or model.context_window > tokens]
+        if not wide:
+            raise InvalidArgument.field("message", f"takes about {tokens} tokens, more than any such model reads")
+        left = list(wide)
+        best: list[tuple[ModelSpec, str]] = []
+        while left and len(best) < count:
+            model, why = self._by_priority(left, priority)
+            best.append((model, why))
+            left.remove(model)
+        known = sum(self._is_known(model, priority) for model in wide)
+        return Ranking(best, priority, len(wide), known / len(wide))
+
+    def _is_known(self, model: ModelSpec, priority: str) -> bool:
+        match priority:
+            case "speed" | "vr":
+                return self._board.first_word_ms(model.provider, model.id) is not None
+            case "cost" | "quality":
+                return model.output_price is not None
+            case _:
+                return True
+
     def _best(self, wish: Wish) -> tuple[ModelSpec, str]:
+        able, priority = self._candidates(wish)
+        model, why = self._by_priority(able, priority)
+        return model, f"chosen of {len(able)} models for priority {priority}: {why}"
+
+    def _candidates(self, wish: Wish) -> tuple[Sequence[ModelSpec], str]:
         if wish.provider and wish.force_provider is not False:
             offered: Sequence[ModelSpec] = self._catalogue.usable(wish.provider).models
         else:
@@ -135,9 +178,7 @@ class Selector:
             raise InvalidArgument.field("required_capabilities", f"no model offered can {', '.join(sorted(needs))}")
         able = [model for model in able if model.deprecation_date is None] or able
         quick = self._quick_enough(able, wish.max_response_time_ms) or able
-        priority = wish.priority or ("speed" if wish.context_type in _HASTE else "balanced")
-        model, why = self._by_priority(quick, priority)
-        return model, f"chosen of {len(quick)} models for priority {priority}: {why}"
+        return quick, wish.priority or ("speed" if wish.context_type in _HASTE else "balanced")
 
     def _quick_enough(self, models: Iterable[ModelSpec], limit_ms: int) -> Sequence[ModelSpec]:
         if not limit_ms:

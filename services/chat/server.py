@@ -39,6 +39,7 @@ from services.chat.health import HealthBoard
 from services.chat.offer import Offer, build_offer, utc_now
 from services.chat.personas import Personas
 from services.chat.personas_postgres import PostgresPersonas
+from services.chat.recommending import Advisor
 from services.chat.recording import Recorder
 from services.chat.responding import Responder
 from services.chat.selection import Selector
@@ -108,7 +109,7 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
                     ProviderHandlers(catalogue, board, utc_now), server
                 ),
                 lambda server: model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-                    ModelHandlers(catalogue, board), server
+                    ModelHandlers(catalogue, board, Advisor(selector, catalogue, board)), server
                 ),
             ),
             interceptors=identity.interceptors(SERVICES),

@@ -147,3 +147,24 @@ class TestDialects:
     async def test_keys_may_be_sent_as_each_sdk_sends_them(self, mesh: Mesh, caller: Caller):
         for headers in ({"authorization": f"Bearer {caller.key}"}, {"x-api-key": caller.key}):
             assert (await mesh.http.get("/v1/models", headers=headers)).status_code == 200
+
+
+class TestAdvice:
+    async def test_a_model_is_recommended(self, caller: Caller):
+        reply = await caller.post(f"{MODELS}/recommend", {"message": "hello", "priority": "cost", "unknown": 1})
+        body = reply.raise_for_status().json()
+        assert {"recommended_model", "provider", "confidence", "reasoning", "alternatives", "model_info"} <= set(body)
+        assert body["model_info"]["id"] == body["recommended_model"]
+        assert body["estimated_cost"] > 0
+
+    async def test_models_are_compared(self, caller: Caller):
+        body = (await caller.get(f"{MODELS}/compare", params={"model_ids": "gpt-4o,local-echo"})).json()
+        assert [model["id"] for model in body["models"]] == ["gpt-4o", "local-echo"]
+        assert (await caller.get(f"{MODELS}/compare", params={"model_ids": "gpt-4o"})).status_code == 400
+
+    async def test_streams_tell_what_they_can(self, caller: Caller):
+        status = (await caller.get("/api/v0.2/chat/stream/status")).json()
+        assert set(status) == {"status", "message_count", "has_history", "capabilities", "timestamp"}
+        assert (status["status"], status["message_count"]) == ("ready", 0)
+        body = (await caller.get("/api/v0.2/chat/stream/models")).json()
+        assert body["default_selection"] in [model["model_id"] for model in body["models"]]

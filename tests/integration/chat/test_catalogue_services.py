@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator
 import grpc
 import orjson
 import pytest
-from gaia.chat.v1.chat_service_pb2 import ChatRequest
+from gaia.chat.v1.chat_service_pb2 import ChatRequest, GetStreamStatusRequest
 from gaia.chat.v1.model_service_pb2 import (
+    CompareModelsRequest,
     GetDialectModelRequest,
     GetModelRequest,
     ListDialectModelsRequest,
     ListModelsRequest,
+    ListStreamModelsRequest,
+    RecommendModelRequest,
 )
 from gaia.chat.v1.provider_service_pb2 import (
     GetProviderHealthRequest,
@@ -156,3 +159,75 @@ class TestModels:
         found = orjson.loads((await client.models.GetDialectModel(request, metadata=client.metadata)).data)
         assert found["id"] == "gpt-4o-2024-08-06"
         assert found["created"] == 1722902400
+
+
+class TestAdvice:
+    async def test_a_model_is_recommended_with_its_price_and_its_measured_time(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        request = RecommendModelRequest(message="x" * 300, provider="openai", priority="cost")
+        found = await client.call(client.models.RecommendModel, request)
+        assert (found.provider, found.model_info.id) == ("openai", found.recommended_model)
+        assert "priority cost: the lowest published price" in found.reasoning
+        assert 0 < found.confidence <= 1
+        model = await client.call(client.models.GetModel, GetModelRequest(id=found.recommended_model))
+        assert found.estimated_cost == pytest.approx(
+            104 * model.cost_per_input_token + 500 * model.cost_per_output_token
+        )
+        assert len(found.alternatives) == 3
+        assert found.recommended_model not in [one.model for one in found.alternatives]
+
+        openai_upstream.script = lambda exchange: exchange.reply(200, openai_completion("ok"))
+        await client.call(client.chat.Chat, ChatRequest(message="x", model=found.recommended_model))
+        again = await client.call(client.models.RecommendModel, request)
+        assert again.estimated_response_time_ms > 0
+
+    async def test_what_cannot_be_recommended_says_why(self, client: Client):
+        for request, says in (
+            (RecommendModelRequest(), "message: must not be empty"),
+            (RecommendModelRequest(message="x", priority="best"), "priority: must be one of"),
+            (RecommendModelRequest(message="x" * 4_000_000, provider="local"), "more than any such model reads"),
+            (RecommendModelRequest(message="x", provider="local", required_capabilities=["vision"]), "vision"),
+        ):
+            error = await client.refused(client.models.RecommendModel, request)
+            assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+            assert says in error.message
+
+    async def test_models_stand_side_by_side_in_the_order_asked_for(self, client: Client):
+        request = CompareModelsRequest(model_ids=["gpt-4o, local-echo", "gpt-4o-mini"])
+        found = await client.call(client.models.CompareModels, request)
+        assert [one.id for one in found.models] == ["gpt-4o", "local-echo", "gpt-4o-mini"]
+        assert (found.total, found.cheapest) == (3, "gpt-4o-mini")
+        assert list(found.shared_capabilities) == ["chat", "streaming"]
+        assert found.largest_context_window == "gpt-4o"
+        by_id = {one.id: one for one in found.models}
+        assert by_id["gpt-4o-mini"].cost_per_output_token < by_id["gpt-4o"].cost_per_output_token
+        assert not by_id["local-echo"].HasField("cost_per_output_token")
+
+    async def test_fewer_than_two_more_than_ten_and_unknown_models_are_refused(self, client: Client):
+        for names, code in (
+            ([], grpc.StatusCode.INVALID_ARGUMENT),
+            (["gpt-4o,gpt-4o"], grpc.StatusCode.INVALID_ARGUMENT),
+            ([",".join(f"m{number}" for number in range(11))], grpc.StatusCode.INVALID_ARGUMENT),
+            (["gpt-4o,gpt4o"], grpc.StatusCode.NOT_FOUND),
+        ):
+            request = CompareModelsRequest(model_ids=names)
+            assert (await client.refused(client.models.CompareModels, request)).code is code
+
+
+class TestStreamInformation:
+    async def test_streaming_models_come_with_what_was_measured(self, bare: Client):
+        await bare.call(bare.chat.Chat, ChatRequest(message="x", provider="local"))
+        listed = await bare.call(bare.models.ListStreamModels, ListStreamModelsRequest())
+        [model] = listed.models
+        assert (model.model_id, model.provider, listed.default_selection) == ("local-echo", "local", "local-echo")
+        assert model.avg_ttft_ms > 0
+
+    async def test_the_status_counts_the_default_conversation(self, client: Client):
+        status = await client.call(client.chat.GetStreamStatus, GetStreamStatusRequest())
+        assert (status.status, status.message_count, status.has_history) == ("ready", 0, False)
+        await client.call(client.chat.Chat, ChatRequest(message="x", provider="local"))
+        status = await client.call(client.chat.GetStreamStatus, GetStreamStatusRequest())
+        assert (status.message_count, status.has_history) == (2, True)
+        call = client.chat.StreamChat(ChatRequest(message="x", provider="local"), metadata=client.metadata)
+        assert {event.type async for event in call} <= set(status.capabilities.event_types)

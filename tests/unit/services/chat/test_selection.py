@@ -132,3 +132,18 @@ def test_every_violation_of_a_wish_is_found():
     fields = [violation.field for violation in check_wish(wish)]
     assert fields == ["priority", "context_type", "required_capabilities[1]", "max_response_time_ms"]
     assert check_wish(Wish()) == []
+
+
+class TestRanking:
+    def test_the_best_come_first_and_say_why(self, selector: Selector, board: HealthBoard):
+        for name, first_word in (("big", 30), ("small", 10), ("middle", 20)):
+            board.succeeded("claude", name, first_word, first_word)
+        ranking = selector.ranked(Wish(priority="speed"), 2, tokens=10)
+        assert [model.id for model, _ in ranking.best] == ["small", "middle"]
+        assert "10 ms" in ranking.best[0][1]
+        assert (ranking.compared, ranking.known_share) == (6, 0.5)
+
+    def test_what_is_known_of_prices_counts_for_cost(self, selector: Selector):
+        ranking = selector.ranked(Wish(priority="cost"), 9, tokens=10)
+        assert [model.id for model, _ in ranking.best] == ["nano", "small", "middle", "gpt", "big", "odd"]
+        assert ranking.known_share == pytest.approx(5 / 6)

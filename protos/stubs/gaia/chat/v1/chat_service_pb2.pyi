@@ -401,6 +401,105 @@ class GetChatStatusResponse(_message.Message):
 Global___GetChatStatusResponse: _TypeAlias = GetChatStatusResponse  # noqa: Y015
 
 @_typing.final
+class GetStreamStatusRequest(_message.Message):
+    """Request of GetStreamStatus."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStreamStatusRequest: _TypeAlias = GetStreamStatusRequest  # noqa: Y015
+
+@_typing.final
+class GetStreamStatusResponse(_message.Message):
+    """Response of GetStreamStatus."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
+    HAS_HISTORY_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    status: _builtins.str
+    """Always `ready`: a service that cannot stream does not answer."""
+    message_count: _builtins.int
+    """Messages in the caller's default conversation, of both sides."""
+    has_history: _builtins.bool
+    """Whether there are any."""
+    @_builtins.property
+    def capabilities(self) -> Global___StreamCapabilities:
+        """What the native stream can do."""
+
+    @_builtins.property
+    def timestamp(self) -> _timestamp_pb2.Timestamp:
+        """When this was made."""
+
+    def __init__(
+        self,
+        *,
+        status: _builtins.str = ...,
+        message_count: _builtins.int = ...,
+        has_history: _builtins.bool = ...,
+        capabilities: Global___StreamCapabilities | None = ...,
+        timestamp: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "timestamp", b"timestamp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "has_history", b"has_history", "message_count", b"message_count", "status", b"status", "timestamp", b"timestamp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStreamStatusResponse: _TypeAlias = GetStreamStatusResponse  # noqa: Y015
+
+@_typing.final
+class StreamCapabilities(_message.Message):
+    """What the native stream can do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHOLE_WORDS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
+    CANCELLATION_FIELD_NUMBER: _builtins.int
+    EVENT_TYPES_FIELD_NUMBER: _builtins.int
+    whole_words: _builtins.bool
+    """A `content` event never ends within a word."""
+    usage: _builtins.bool
+    """The `metadata` event holds the tokens used."""
+    fallback: _builtins.bool
+    """Another provider is tried when one fails before its first word, and a `fallback_attempt` event tells so."""
+    cancellation: _builtins.bool
+    """A client that leaves ends the provider's work."""
+    @_builtins.property
+    def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Every type of event there is."""
+
+    def __init__(
+        self,
+        *,
+        whole_words: _builtins.bool = ...,
+        usage: _builtins.bool = ...,
+        fallback: _builtins.bool = ...,
+        cancellation: _builtins.bool = ...,
+        event_types: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancellation", b"cancellation", "event_types", b"event_types", "fallback", b"fallback", "usage", b"usage", "whole_words", b"whole_words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamCapabilities: _TypeAlias = StreamCapabilities  # noqa: Y015
+
+@_typing.final
 class ClearChatHistoryRequest(_message.Message):
     """Request of ClearChatHistory."""
 

@@ -56,6 +56,11 @@ class ChatServiceStub:
                 request_serializer=gaia_dot_chat_dot_v1_dot_chat__service__pb2.GetChatStatusRequest.SerializeToString,
                 response_deserializer=gaia_dot_chat_dot_v1_dot_chat__service__pb2.GetChatStatusResponse.FromString,
                 _registered_method=True)
+        self.GetStreamStatus = channel.unary_unary(
+                '/gaia.chat.v1.ChatService/GetStreamStatus',
+                request_serializer=gaia_dot_chat_dot_v1_dot_chat__service__pb2.GetStreamStatusRequest.SerializeToString,
+                response_deserializer=gaia_dot_chat_dot_v1_dot_chat__service__pb2.GetStreamStatusResponse.FromString,
+                _registered_method=True)
         self.ClearChatHistory = channel.unary_unary(
                 '/gaia.chat.v1.ChatService/ClearChatHistory',
                 request_serializer=gaia_dot_chat_dot_v1_dot_chat__service__pb2.ClearChatHistoryRequest.SerializeToString,
@@ -106,6 +111,13 @@ class ChatServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStreamStatus(self, request, context):
+        """Tells that streams can be had, what they can do, and how much the caller's default conversation holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ClearChatHistory(self, request, context):
         """Empties the caller's default conversation.
         """
@@ -135,6 +147,11 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     servicer.GetChatStatus,
                     request_deserializer=gaia_dot_chat_dot_v1_dot_chat__service__pb2.GetChatStatusRequest.FromString,
                     response_serializer=gaia_dot_chat_dot_v1_dot_chat__service__pb2.GetChatStatusResponse.SerializeToString,
+            ),
+            'GetStreamStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStreamStatus,
+                    request_deserializer=gaia_dot_chat_dot_v1_dot_chat__service__pb2.GetStreamStatusRequest.FromString,
+                    response_serializer=gaia_dot_chat_dot_v1_dot_chat__service__pb2.GetStreamStatusResponse.SerializeToString,
             ),
             'ClearChatHistory': grpc.unary_unary_rpc_method_handler(
                     servicer.ClearChatHistory,
@@ -252,6 +269,33 @@ class ChatService:
             '/gaia.chat.v1.ChatService/GetChatStatus',
             gaia_dot_chat_dot_v1_dot_chat__service__pb2.GetChatStatusRequest.SerializeToString,
             gaia_dot_chat_dot_v1_dot_chat__service__pb2.GetChatStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStreamStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gaia.chat.v1.ChatService/GetStreamStatus',
+            gaia_dot_chat_dot_v1_dot_chat__service__pb2.GetStreamStatusRequest.SerializeToString,
+            gaia_dot_chat_dot_v1_dot_chat__service__pb2.GetStreamStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

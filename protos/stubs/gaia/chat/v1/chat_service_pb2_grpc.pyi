@@ -56,6 +56,8 @@ class ChatServiceStub:
     """
     GetChatStatus: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.GetChatStatusRequest, _chat_service_pb2.GetChatStatusResponse]
     """Tells how much the caller's default conversation holds."""
+    GetStreamStatus: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.GetStreamStatusRequest, _chat_service_pb2.GetStreamStatusResponse]
+    """Tells that streams can be had, what they can do, and how much the caller's default conversation holds."""
     ClearChatHistory: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ClearChatHistoryRequest, _chat_service_pb2.ClearChatHistoryResponse]
     """Empties the caller's default conversation."""
 
@@ -87,6 +89,8 @@ class ChatServiceAsyncStub(ChatServiceStub):
     """
     GetChatStatus: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.GetChatStatusRequest, _chat_service_pb2.GetChatStatusResponse]  # type: ignore[assignment]
     """Tells how much the caller's default conversation holds."""
+    GetStreamStatus: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.GetStreamStatusRequest, _chat_service_pb2.GetStreamStatusResponse]  # type: ignore[assignment]
+    """Tells that streams can be had, what they can do, and how much the caller's default conversation holds."""
     ClearChatHistory: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ClearChatHistoryRequest, _chat_service_pb2.ClearChatHistoryResponse]  # type: ignore[assignment]
     """Empties the caller's default conversation."""
 
@@ -139,6 +143,14 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_chat_service_pb2.GetChatStatusResponse, _abc.Awaitable[_chat_service_pb2.GetChatStatusResponse]]:
         """Tells how much the caller's default conversation holds."""
+
+    @_abc_1.abstractmethod
+    def GetStreamStatus(
+        self,
+        request: _chat_service_pb2.GetStreamStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.GetStreamStatusResponse, _abc.Awaitable[_chat_service_pb2.GetStreamStatusResponse]]:
+        """Tells that streams can be had, what they can do, and how much the caller's default conversation holds."""
 
     @_abc_1.abstractmethod
     def ClearChatHistory(

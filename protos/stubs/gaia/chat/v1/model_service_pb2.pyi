@@ -238,6 +238,423 @@ class GetModelResponse(_message.Message):
 Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
 
 @_typing.final
+class RecommendModelRequest(_message.Message):
+    """Request of RecommendModel. Only `message` is required."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    CONTEXT_TYPE_FIELD_NUMBER: _builtins.int
+    MAX_RESPONSE_TIME_MS_FIELD_NUMBER: _builtins.int
+    REQUIRED_CAPABILITIES_FIELD_NUMBER: _builtins.int
+    message: _builtins.str
+    """What the user would say. Not empty after trimming."""
+    provider: _builtins.str
+    """Only models of this provider. Default: all."""
+    priority: _builtins.str
+    """What matters most: `speed`, `quality`, `balanced`, `vr` or `cost`. Default: `speed` where `context_type` is in
+    haste, else `balanced`.
+    """
+    context_type: _builtins.str
+    """Kind of conversation: `greeting`, `conversation`, `technical`, `creative`, `vr`, `emergency` or `multimodal`.
+    Default `conversation`.
+    """
+    max_response_time_ms: _builtins.int
+    """Leave out models whose measured replies take longer, in milliseconds. Default: no limit."""
+    @_builtins.property
+    def required_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Capabilities that the model must have."""
+
+    def __init__(
+        self,
+        *,
+        message: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        priority: _builtins.str = ...,
+        context_type: _builtins.str = ...,
+        max_response_time_ms: _builtins.int = ...,
+        required_capabilities: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_type", b"context_type", "max_response_time_ms", b"max_response_time_ms", "message", b"message", "priority", b"priority", "provider", b"provider", "required_capabilities", b"required_capabilities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecommendModelRequest: _TypeAlias = RecommendModelRequest  # noqa: Y015
+
+@_typing.final
+class RecommendModelResponse(_message.Message):
+    """Response of RecommendModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECOMMENDED_MODEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
+    ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    ESTIMATED_COST_FIELD_NUMBER: _builtins.int
+    ESTIMATED_RESPONSE_TIME_MS_FIELD_NUMBER: _builtins.int
+    MODEL_INFO_FIELD_NUMBER: _builtins.int
+    recommended_model: _builtins.str
+    """Id of the model."""
+    provider: _builtins.str
+    """Id of its provider."""
+    confidence: _builtins.float
+    """Share of the models compared of which the figure that decided is known, 0 to 1: measured times for `speed` and
+    `vr`, prices for `cost` and `quality`; 1 for `balanced`, which the provider's default model decides.
+    """
+    reasoning: _builtins.str
+    """Why this model."""
+    estimated_cost: _builtins.float
+    """Cost of the message and a reply of 500 tokens, in USD; absent when the price is not known."""
+    estimated_response_time_ms: _builtins.float
+    """Mean time to a whole reply, measured by this service since it started; absent before the first."""
+    @_builtins.property
+    def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelAlternative]:
+        """The next best, the better first; at most 3."""
+
+    @_builtins.property
+    def model_info(self) -> _model_pb2.Model:
+        """The model."""
+
+    def __init__(
+        self,
+        *,
+        recommended_model: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        confidence: _builtins.float = ...,
+        reasoning: _builtins.str = ...,
+        alternatives: _abc.Iterable[Global___ModelAlternative] | None = ...,
+        estimated_cost: _builtins.float | None = ...,
+        estimated_response_time_ms: _builtins.float | None = ...,
+        model_info: _model_pb2.Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost", b"_estimated_cost", "_estimated_response_time_ms", b"_estimated_response_time_ms", "estimated_cost", b"estimated_cost", "estimated_response_time_ms", b"estimated_response_time_ms", "model_info", b"model_info"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost", b"_estimated_cost", "_estimated_response_time_ms", b"_estimated_response_time_ms", "alternatives", b"alternatives", "confidence", b"confidence", "estimated_cost", b"estimated_cost", "estimated_response_time_ms", b"estimated_response_time_ms", "model_info", b"model_info", "provider", b"provider", "reasoning", b"reasoning", "recommended_model", b"recommended_model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__estimated_cost: _TypeAlias = _typing.Literal["estimated_cost"]  # noqa: Y015
+    _WhichOneofArgType__estimated_cost: _TypeAlias = _typing.Literal["_estimated_cost", b"_estimated_cost"]  # noqa: Y015
+    _WhichOneofReturnType__estimated_response_time_ms: _TypeAlias = _typing.Literal["estimated_response_time_ms"]  # noqa: Y015
+    _WhichOneofArgType__estimated_response_time_ms: _TypeAlias = _typing.Literal["_estimated_response_time_ms", b"_estimated_response_time_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__estimated_cost) -> _WhichOneofReturnType__estimated_cost | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__estimated_response_time_ms) -> _WhichOneofReturnType__estimated_response_time_ms | None: ...
+
+Global___RecommendModelResponse: _TypeAlias = RecommendModelResponse  # noqa: Y015
+
+@_typing.final
+class ModelAlternative(_message.Message):
+    """A model that would do as well."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Id of the model."""
+    provider: _builtins.str
+    """Id of its provider."""
+    reasoning: _builtins.str
+    """Why this model."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        reasoning: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "provider", b"provider", "reasoning", b"reasoning"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelAlternative: _TypeAlias = ModelAlternative  # noqa: Y015
+
+@_typing.final
+class CompareModelsRequest(_message.Message):
+    """Request of CompareModels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of 2 to 10 models, in one value with commas between them or in several."""
+
+    def __init__(
+        self,
+        *,
+        model_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_ids", b"model_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareModelsRequest: _TypeAlias = CompareModelsRequest  # noqa: Y015
+
+@_typing.final
+class CompareModelsResponse(_message.Message):
+    """Response of CompareModels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    SHARED_CAPABILITIES_FIELD_NUMBER: _builtins.int
+    CHEAPEST_FIELD_NUMBER: _builtins.int
+    FASTEST_FIELD_NUMBER: _builtins.int
+    LARGEST_CONTEXT_WINDOW_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """How many there are."""
+    cheapest: _builtins.str
+    """Id of the model with the lowest price of a token written; absent when none is known."""
+    fastest: _builtins.str
+    """Id of the model with the shortest measured time to a whole reply; absent when none was measured."""
+    largest_context_window: _builtins.str
+    """Id of the model with the largest window; absent when none is known."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComparedModel]:
+        """The models, in the order asked for."""
+
+    @_builtins.property
+    def shared_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Capabilities that all of them have."""
+
+    def __init__(
+        self,
+        *,
+        models: _abc.Iterable[Global___ComparedModel] | None = ...,
+        total: _builtins.int = ...,
+        shared_capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        cheapest: _builtins.str | None = ...,
+        fastest: _builtins.str | None = ...,
+        largest_context_window: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cheapest", b"_cheapest", "_fastest", b"_fastest", "_largest_context_window", b"_largest_context_window", "cheapest", b"cheapest", "fastest", b"fastest", "largest_context_window", b"largest_context_window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cheapest", b"_cheapest", "_fastest", b"_fastest", "_largest_context_window", b"_largest_context_window", "cheapest", b"cheapest", "fastest", b"fastest", "largest_context_window", b"largest_context_window", "models", b"models", "shared_capabilities", b"shared_capabilities", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cheapest: _TypeAlias = _typing.Literal["cheapest"]  # noqa: Y015
+    _WhichOneofArgType__cheapest: _TypeAlias = _typing.Literal["_cheapest", b"_cheapest"]  # noqa: Y015
+    _WhichOneofReturnType__fastest: _TypeAlias = _typing.Literal["fastest"]  # noqa: Y015
+    _WhichOneofArgType__fastest: _TypeAlias = _typing.Literal["_fastest", b"_fastest"]  # noqa: Y015
+    _WhichOneofReturnType__largest_context_window: _TypeAlias = _typing.Literal["largest_context_window"]  # noqa: Y015
+    _WhichOneofArgType__largest_context_window: _TypeAlias = _typing.Literal["_largest_context_window", b"_largest_context_window"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cheapest) -> _WhichOneofReturnType__cheapest | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fastest) -> _WhichOneofReturnType__fastest | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__largest_context_window) -> _WhichOneofReturnType__largest_context_window | None: ...
+
+Global___CompareModelsResponse: _TypeAlias = CompareModelsResponse  # noqa: Y015
+
+@_typing.final
+class ComparedModel(_message.Message):
+    """A model among others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    CONTEXT_WINDOW_FIELD_NUMBER: _builtins.int
+    COST_PER_INPUT_TOKEN_FIELD_NUMBER: _builtins.int
+    COST_PER_OUTPUT_TOKEN_FIELD_NUMBER: _builtins.int
+    AVG_RESPONSE_TIME_MS_FIELD_NUMBER: _builtins.int
+    AVG_TTFT_MS_FIELD_NUMBER: _builtins.int
+    IS_DEPRECATED_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id, as the provider names it."""
+    name: _builtins.str
+    """Name to show."""
+    provider: _builtins.str
+    """Id of the provider."""
+    max_tokens: _builtins.int
+    """Most tokens of a reply; absent when not known."""
+    context_window: _builtins.int
+    """Most tokens of request and reply together; absent when not known."""
+    cost_per_input_token: _builtins.float
+    """Price of a token read, in USD; absent when not known."""
+    cost_per_output_token: _builtins.float
+    """Price of a token written, in USD; absent when not known."""
+    avg_response_time_ms: _builtins.float
+    """Mean time to a whole reply, measured by this service since it started; absent before the first."""
+    avg_ttft_ms: _builtins.float
+    """Mean time to the first word, measured by this service since it started; absent before the first."""
+    is_deprecated: _builtins.bool
+    """Whether the provider is about to withdraw the model."""
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it can do."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        max_tokens: _builtins.int | None = ...,
+        context_window: _builtins.int | None = ...,
+        cost_per_input_token: _builtins.float | None = ...,
+        cost_per_output_token: _builtins.float | None = ...,
+        avg_response_time_ms: _builtins.float | None = ...,
+        avg_ttft_ms: _builtins.float | None = ...,
+        is_deprecated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_avg_response_time_ms", b"_avg_response_time_ms", "_avg_ttft_ms", b"_avg_ttft_ms", "_context_window", b"_context_window", "_cost_per_input_token", b"_cost_per_input_token", "_cost_per_output_token", b"_cost_per_output_token", "_max_tokens", b"_max_tokens", "avg_response_time_ms", b"avg_response_time_ms", "avg_ttft_ms", b"avg_ttft_ms", "context_window", b"context_window", "cost_per_input_token", b"cost_per_input_token", "cost_per_output_token", b"cost_per_output_token", "max_tokens", b"max_tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_response_time_ms", b"_avg_response_time_ms", "_avg_ttft_ms", b"_avg_ttft_ms", "_context_window", b"_context_window", "_cost_per_input_token", b"_cost_per_input_token", "_cost_per_output_token", b"_cost_per_output_token", "_max_tokens", b"_max_tokens", "avg_response_time_ms", b"avg_response_time_ms", "avg_ttft_ms", b"avg_ttft_ms", "capabilities", b"capabilities", "context_window", b"context_window", "cost_per_input_token", b"cost_per_input_token", "cost_per_output_token", b"cost_per_output_token", "id", b"id", "is_deprecated", b"is_deprecated", "max_tokens", b"max_tokens", "name", b"name", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__avg_response_time_ms: _TypeAlias = _typing.Literal["avg_response_time_ms"]  # noqa: Y015
+    _WhichOneofArgType__avg_response_time_ms: _TypeAlias = _typing.Literal["_avg_response_time_ms", b"_avg_response_time_ms"]  # noqa: Y015
+    _WhichOneofReturnType__avg_ttft_ms: _TypeAlias = _typing.Literal["avg_ttft_ms"]  # noqa: Y015
+    _WhichOneofArgType__avg_ttft_ms: _TypeAlias = _typing.Literal["_avg_ttft_ms", b"_avg_ttft_ms"]  # noqa: Y015
+    _WhichOneofReturnType__context_window: _TypeAlias = _typing.Literal["context_window"]  # noqa: Y015
+    _WhichOneofArgType__context_window: _TypeAlias = _typing.Literal["_context_window", b"_context_window"]  # noqa: Y015
+    _WhichOneofReturnType__cost_per_input_token: _TypeAlias = _typing.Literal["cost_per_input_token"]  # noqa: Y015
+    _WhichOneofArgType__cost_per_input_token: _TypeAlias = _typing.Literal["_cost_per_input_token", b"_cost_per_input_token"]  # noqa: Y015
+    _WhichOneofReturnType__cost_per_output_token: _TypeAlias = _typing.Literal["cost_per_output_token"]  # noqa: Y015
+    _WhichOneofArgType__cost_per_output_token: _TypeAlias = _typing.Literal["_cost_per_output_token", b"_cost_per_output_token"]  # noqa: Y015
+    _WhichOneofReturnType__max_tokens: _TypeAlias = _typing.Literal["max_tokens"]  # noqa: Y015
+    _WhichOneofArgType__max_tokens: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__avg_response_time_ms) -> _WhichOneofReturnType__avg_response_time_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__avg_ttft_ms) -> _WhichOneofReturnType__avg_ttft_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__context_window) -> _WhichOneofReturnType__context_window | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_per_input_token) -> _WhichOneofReturnType__cost_per_input_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_per_output_token) -> _WhichOneofReturnType__cost_per_output_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tokens) -> _WhichOneofReturnType__max_tokens | None: ...
+
+Global___ComparedModel: _TypeAlias = ComparedModel  # noqa: Y015
+
+@_typing.final
+class ListStreamModelsRequest(_message.Message):
+    """Request of ListStreamModels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStreamModelsRequest: _TypeAlias = ListStreamModelsRequest  # noqa: Y015
+
+@_typing.final
+class ListStreamModelsResponse(_message.Message):
+    """Response of ListStreamModels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: _builtins.int
+    DEFAULT_SELECTION_FIELD_NUMBER: _builtins.int
+    default_selection: _builtins.str
+    """Id of the model that answers when a request names none; absent when no provider has credentials."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreamModel]:
+        """The models."""
+
+    def __init__(
+        self,
+        *,
+        models: _abc.Iterable[Global___StreamModel] | None = ...,
+        default_selection: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_selection", b"_default_selection", "default_selection", b"default_selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_selection", b"_default_selection", "default_selection", b"default_selection", "models", b"models"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__default_selection: _TypeAlias = _typing.Literal["default_selection"]  # noqa: Y015
+    _WhichOneofArgType__default_selection: _TypeAlias = _typing.Literal["_default_selection", b"_default_selection"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__default_selection) -> _WhichOneofReturnType__default_selection | None: ...
+
+Global___ListStreamModelsResponse: _TypeAlias = ListStreamModelsResponse  # noqa: Y015
+
+@_typing.final
+class StreamModel(_message.Message):
+    """A model that streams."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    AVG_TTFT_MS_FIELD_NUMBER: _builtins.int
+    AVG_RESPONSE_TIME_MS_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    CONTEXT_WINDOW_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """Id, as the provider names it."""
+    name: _builtins.str
+    """Name to show."""
+    provider: _builtins.str
+    """Id of the provider."""
+    avg_ttft_ms: _builtins.float
+    """Mean time to the first word, measured by this service since it started; absent before the first."""
+    avg_response_time_ms: _builtins.float
+    """Mean time to a whole reply, measured by this service since it started; absent before the first."""
+    max_tokens: _builtins.int
+    """Most tokens of a reply; absent when not known."""
+    context_window: _builtins.int
+    """Most tokens of request and reply together; absent when not known."""
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        avg_ttft_ms: _builtins.float | None = ...,
+        avg_response_time_ms: _builtins.float | None = ...,
+        max_tokens: _builtins.int | None = ...,
+        context_window: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_avg_response_time_ms", b"_avg_response_time_ms", "_avg_ttft_ms", b"_avg_ttft_ms", "_context_window", b"_context_window", "_max_tokens", b"_max_tokens", "avg_response_time_ms", b"avg_response_time_ms", "avg_ttft_ms", b"avg_ttft_ms", "context_window", b"context_window", "max_tokens", b"max_tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_response_time_ms", b"_avg_response_time_ms", "_avg_ttft_ms", b"_avg_ttft_ms", "_context_window", b"_context_window", "_max_tokens", b"_max_tokens", "avg_response_time_ms", b"avg_response_time_ms", "avg_ttft_ms", b"avg_ttft_ms", "context_window", b"context_window", "max_tokens", b"max_tokens", "model_id", b"model_id", "name", b"name", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__avg_response_time_ms: _TypeAlias = _typing.Literal["avg_response_time_ms"]  # noqa: Y015
+    _WhichOneofArgType__avg_response_time_ms: _TypeAlias = _typing.Literal["_avg_response_time_ms", b"_avg_response_time_ms"]  # noqa: Y015
+    _WhichOneofReturnType__avg_ttft_ms: _TypeAlias = _typing.Literal["avg_ttft_ms"]  # noqa: Y015
+    _WhichOneofArgType__avg_ttft_ms: _TypeAlias = _typing.Literal["_avg_ttft_ms", b"_avg_ttft_ms"]  # noqa: Y015
+    _WhichOneofReturnType__context_window: _TypeAlias = _typing.Literal["context_window"]  # noqa: Y015
+    _WhichOneofArgType__context_window: _TypeAlias = _typing.Literal["_context_window", b"_context_window"]  # noqa: Y015
+    _WhichOneofReturnType__max_tokens: _TypeAlias = _typing.Literal["max_tokens"]  # noqa: Y015
+    _WhichOneofArgType__max_tokens: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__avg_response_time_ms) -> _WhichOneofReturnType__avg_response_time_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__avg_ttft_ms) -> _WhichOneofReturnType__avg_ttft_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__context_window) -> _WhichOneofReturnType__context_window | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tokens) -> _WhichOneofReturnType__max_tokens | None: ...
+
+Global___StreamModel: _TypeAlias = StreamModel  # noqa: Y015
+
+@_typing.final
 class ListDialectModelsRequest(_message.Message):
     """Request of ListDialectModels."""
 

@@ -46,6 +46,21 @@ class ModelServiceStub:
                 request_serializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.RecommendModel = channel.unary_unary(
+                '/gaia.chat.v1.ModelService/RecommendModel',
+                request_serializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.RecommendModelRequest.SerializeToString,
+                response_deserializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.RecommendModelResponse.FromString,
+                _registered_method=True)
+        self.CompareModels = channel.unary_unary(
+                '/gaia.chat.v1.ModelService/CompareModels',
+                request_serializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.CompareModelsRequest.SerializeToString,
+                response_deserializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.CompareModelsResponse.FromString,
+                _registered_method=True)
+        self.ListStreamModels = channel.unary_unary(
+                '/gaia.chat.v1.ModelService/ListStreamModels',
+                request_serializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.ListStreamModelsRequest.SerializeToString,
+                response_deserializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.ListStreamModelsResponse.FromString,
+                _registered_method=True)
         self.ListDialectModels = channel.unary_unary(
                 '/gaia.chat.v1.ModelService/ListDialectModels',
                 request_serializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.ListDialectModelsRequest.SerializeToString,
@@ -71,6 +86,27 @@ class ModelServiceServicer:
 
     def GetModel(self, request, context):
         """Returns a model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecommendModel(self, request, context):
+        """Recommends a model for a message, from the catalogue and from what was measured.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareModels(self, request, context):
+        """Shows 2 to 10 models side by side.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStreamModels(self, request, context):
+        """Lists the models that stream, with what was measured of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +144,21 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.GetModel,
                     request_deserializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.GetModelRequest.FromString,
                     response_serializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.GetModelResponse.SerializeToString,
+            ),
+            'RecommendModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecommendModel,
+                    request_deserializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.RecommendModelRequest.FromString,
+                    response_serializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.RecommendModelResponse.SerializeToString,
+            ),
+            'CompareModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareModels,
+                    request_deserializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.CompareModelsRequest.FromString,
+                    response_serializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.CompareModelsResponse.SerializeToString,
+            ),
+            'ListStreamModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStreamModels,
+                    request_deserializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.ListStreamModelsRequest.FromString,
+                    response_serializer=gaia_dot_chat_dot_v1_dot_model__service__pb2.ListStreamModelsResponse.SerializeToString,
             ),
             'ListDialectModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDialectModels,
@@ -175,6 +226,87 @@ class ModelService:
             '/gaia.chat.v1.ModelService/GetModel',
             gaia_dot_chat_dot_v1_dot_model__service__pb2.GetModelRequest.SerializeToString,
             gaia_dot_chat_dot_v1_dot_model__service__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecommendModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gaia.chat.v1.ModelService/RecommendModel',
+            gaia_dot_chat_dot_v1_dot_model__service__pb2.RecommendModelRequest.SerializeToString,
+            gaia_dot_chat_dot_v1_dot_model__service__pb2.RecommendModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gaia.chat.v1.ModelService/CompareModels',
+            gaia_dot_chat_dot_v1_dot_model__service__pb2.CompareModelsRequest.SerializeToString,
+            gaia_dot_chat_dot_v1_dot_model__service__pb2.CompareModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStreamModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gaia.chat.v1.ModelService/ListStreamModels',
+            gaia_dot_chat_dot_v1_dot_model__service__pb2.ListStreamModelsRequest.SerializeToString,
+            gaia_dot_chat_dot_v1_dot_model__service__pb2.ListStreamModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,12 @@ class ModelServiceStub:
     """Lists the models."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]
     """Returns a model."""
+    RecommendModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.RecommendModelRequest, _model_service_pb2.RecommendModelResponse]
+    """Recommends a model for a message, from the catalogue and from what was measured."""
+    CompareModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.CompareModelsRequest, _model_service_pb2.CompareModelsResponse]
+    """Shows 2 to 10 models side by side."""
+    ListStreamModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListStreamModelsRequest, _model_service_pb2.ListStreamModelsResponse]
+    """Lists the models that stream, with what was measured of them."""
     ListDialectModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListDialectModelsRequest, _httpbody_pb2.HttpBody]
     """Lists the models as OpenAI does; as Anthropic does when the request carries `anthropic-version`.
 
@@ -60,6 +66,12 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Lists the models."""
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """Returns a model."""
+    RecommendModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.RecommendModelRequest, _model_service_pb2.RecommendModelResponse]  # type: ignore[assignment]
+    """Recommends a model for a message, from the catalogue and from what was measured."""
+    CompareModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.CompareModelsRequest, _model_service_pb2.CompareModelsResponse]  # type: ignore[assignment]
+    """Shows 2 to 10 models side by side."""
+    ListStreamModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListStreamModelsRequest, _model_service_pb2.ListStreamModelsResponse]  # type: ignore[assignment]
+    """Lists the models that stream, with what was measured of them."""
     ListDialectModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListDialectModelsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Lists the models as OpenAI does; as Anthropic does when the request carries `anthropic-version`.
 
@@ -91,6 +103,30 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.GetModelResponse, _abc.Awaitable[_model_service_pb2.GetModelResponse]]:
         """Returns a model."""
+
+    @_abc_1.abstractmethod
+    def RecommendModel(
+        self,
+        request: _model_service_pb2.RecommendModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.RecommendModelResponse, _abc.Awaitable[_model_service_pb2.RecommendModelResponse]]:
+        """Recommends a model for a message, from the catalogue and from what was measured."""
+
+    @_abc_1.abstractmethod
+    def CompareModels(
+        self,
+        request: _model_service_pb2.CompareModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.CompareModelsResponse, _abc.Awaitable[_model_service_pb2.CompareModelsResponse]]:
+        """Shows 2 to 10 models side by side."""
+
+    @_abc_1.abstractmethod
+    def ListStreamModels(
+        self,
+        request: _model_service_pb2.ListStreamModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.ListStreamModelsResponse, _abc.Awaitable[_model_service_pb2.ListStreamModelsResponse]]:
+        """Lists the models that stream, with what was measured of them."""
 
     @_abc_1.abstractmethod
     def ListDialectModels(
