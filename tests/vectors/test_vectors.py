@@ -161,4 +161,5 @@ ROWS = {
     "deadline",
     "limits",
     "web",
+    "gRPC-Web, Connect unary",
 }
