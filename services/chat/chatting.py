@@ -19,6 +19,9 @@ from services.chat.turn import Delta, Reply, Role, Turn
 from shared.errors import InvalidArgument, Violation
 
 MAX_MODEL_NAME = 200
+WHOLE_WORDS = "word"
+CHUNKINGS = ("", WHOLE_WORDS)
+"""How the text of a stream is cut: as the provider sends it, or in whole words."""
 MAX_TEMPERATURE = 2.0
 
 
@@ -39,6 +42,7 @@ class ChatCall:
     begins_conversation: bool = False
     temperature: float | None = None
     max_tokens: int | None = None
+    chunking: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +198,8 @@ def _check(call: ChatCall) -> None:
         violations.append(Violation("temperature", f"must be 0 to {MAX_TEMPERATURE:g}, not {call.temperature:g}"))
     if call.max_tokens is not None and call.max_tokens < 1:
         violations.append(Violation("max_tokens", f"must be 1 or more, not {call.max_tokens}"))
+    if call.chunking not in CHUNKINGS:
+        violations.append(Violation("chunking", f"must be {WHOLE_WORDS} or left out, not {call.chunking[:64]}"))
     violations += check_wish(call.wish)
     if violations:
         raise InvalidArgument.of(*violations)

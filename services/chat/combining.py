@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from services.chat.chatting import Chat, ChatCall, Chatted, Prepared, allowed_seconds
+from services.chat.chatting import WHOLE_WORDS, Chat, ChatCall, Chatted, Prepared, allowed_seconds
 from services.chat.completing import Completions, PreparedCompletion, new_id
 from services.chat.conversations import no_conversation, parse_conversation_id
 from services.chat.dialects import combined
@@ -16,6 +16,8 @@ from services.chat.personas import DEFAULT_ID, no_persona
 from services.chat.responding import Fallback
 from services.chat.selection import Selector, check_wish
 from services.chat.store import Store
+from services.chat.turn import Delta
+from services.chat.words import WholeWords
 from shared.errors import InvalidArgument
 
 
@@ -71,17 +73,21 @@ class Combined:
                     yield record
             return
         writer = ChunkWriter(completion_id=new_id(), created=int(time.time()), include_usage=False)
+        words = WholeWords() if prepared.call.chunking == WHOLE_WORDS else None
         async with aclosing(self._chat.stream(prepared)) as events:
             async for event in events:
                 if isinstance(event, Chatted):
+                    if words and (text := words.rest()):
+                        yield writer.write(Delta(text), event.model)
                     ids = {"provider": event.provider, "conversation_id": event.conversation_id}
                     yield combined.last_records(writer, event.reply, event.model, **ids)
                     continue
                 happened, _, model = event
-                if not isinstance(happened, Fallback) and (
-                    # The finish reason waits for the reply to be stored.
-                    chunk := writer.write(replace(happened, finish_reason=None), model)
-                ):
+                if isinstance(happened, Fallback):
+                    continue
+                # The finish reason waits for the reply to be stored.
+                text = words.add(happened.text) if words else happened.text
+                if chunk := writer.write(Delta(text, happened.tool_calls), model):
                     yield chunk
 
     async def _in_conversation(

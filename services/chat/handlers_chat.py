@@ -11,7 +11,7 @@ import grpc
 from gaia.chat.v1 import chat_service_pb2 as pb
 from gaia.chat.v1 import chat_service_pb2_grpc, completion_pb2, usage_pb2
 
-from services.chat.chatting import Chat, ChatCall, Chatted
+from services.chat.chatting import WHOLE_WORDS, Chat, ChatCall, Chatted
 from services.chat.deadlines import seconds_left
 from services.chat.responding import Fallback
 from services.chat.selection import Wish
@@ -96,15 +96,17 @@ class ChatHandlers(chat_service_pb2_grpc.ChatServiceServicer):
         prepared = await self._chat.prepare(self._decode(request, context))
         head = pb.StreamChatChunksResponse(id=f"chatcmpl-{uuid.uuid4().hex}", object=CHUNK, created=int(time.time()))
         role: str | None = "assistant"
+        words = WholeWords() if request.chunking == WHOLE_WORDS else None
         async with aclosing(self._chat.stream(prepared)) as events:
             async for event in events:
                 if isinstance(event, Chatted):
+                    if words and (text := words.rest()):
+                        yield _text_chunk(head, event.model, role, text)
                     yield _last_chunk(head, event)
                     continue
                 happened, _, model = event
-                if isinstance(happened, Delta) and happened.text:
-                    delta = completion_pb2.CompletionDelta(role=role, content=happened.text)
-                    yield _chunk(head, model, completion_pb2.CompletionChunkChoice(index=0, delta=delta))
+                if isinstance(happened, Delta) and (text := words.add(happened.text) if words else happened.text):
+                    yield _text_chunk(head, model, role, text)
                     role = None
 
     async def GetChatStatus(self, request: pb.GetChatStatusRequest, context: Context) -> pb.GetChatStatusResponse:
@@ -176,6 +178,7 @@ def decode_call(request: pb.ChatRequest, seconds: float) -> ChatCall:
         conversation_id=request.conversation_id,
         temperature=request.temperature if request.HasField("temperature") else None,
         max_tokens=request.max_tokens if request.HasField("max_tokens") else None,
+        chunking=request.chunking,
     )
 
 
@@ -189,6 +192,13 @@ def _chunk(
     return pb.StreamChatChunksResponse(
         id=head.id, object=head.object, created=head.created, model=model, choices=[choice]
     )
+
+
+def _text_chunk(
+    head: pb.StreamChatChunksResponse, model: str, role: str | None, text: str
+) -> pb.StreamChatChunksResponse:
+    delta = completion_pb2.CompletionDelta(role=role, content=text)
+    return _chunk(head, model, completion_pb2.CompletionChunkChoice(index=0, delta=delta))
 
 
 def _last_chunk(head: pb.StreamChatChunksResponse, answer: Chatted) -> pb.StreamChatChunksResponse:

@@ -117,6 +117,33 @@ class TestStreams:
         text = "".join(chunk.choices[0].delta.content for chunk in chunks)
         assert (await client.messages())[1]["content"] == text
 
+    async def test_chunks_keep_words_and_objects_whole_where_the_client_wants_it(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        async def script(exchange: Exchange) -> None:
+            await exchange.begin()
+            pieces = ["Mo", "ve: {", '"x', '": 1, "y', '": 2} n', "ow"]
+            await exchange.events(*(openai_chunk({"content": one}) for one in pieces), openai_chunk({}, "stop"))
+            await exchange.events(b"[DONE]")
+            await exchange.end()
+
+        openai_upstream.script = script
+        text = 'Move: {"x": 1, "y": 2} now'
+
+        def check(pieces: list[str]) -> None:
+            # The provider's events may arrive together, so where else the text is cut is not known.
+            assert "".join(pieces) == text
+            assert {piece.strip() for piece in pieces} <= {'Move: {"x": 1, "y": 2}', "Move:", '{"x": 1, "y": 2}', "now"}
+
+        request = ChatRequest(message="x", model="gpt-4o", chunking="word")
+        chunks = [chunk async for chunk in client.chat.StreamChatChunks(request, metadata=client.metadata)]
+        check([chunk.choices[0].delta.content for chunk in chunks[:-1]])
+        assert chunks[0].choices[0].delta.role == "assistant"
+        combined = await client.combined_stream(message="x", model="gpt-4o", chunking="word")
+        check([chunk["choices"][0]["delta"]["content"] for chunk in combined[:-2]])
+        events = [event async for event in client.chat.StreamChat(request, metadata=client.metadata)]
+        check([event.content for event in events if event.type == "content"])
+
 
 class TestRefusals:
     @pytest.mark.parametrize(
@@ -124,6 +151,7 @@ class TestRefusals:
         [
             ({"message": " \n"}, grpc.StatusCode.INVALID_ARGUMENT, "message: must not be empty"),
             ({"priority": "best"}, grpc.StatusCode.INVALID_ARGUMENT, "speed, quality, balanced, vr, cost"),
+            ({"chunking": "line"}, grpc.StatusCode.INVALID_ARGUMENT, "chunking: must be word or left out"),
             ({"context_type": "x"}, grpc.StatusCode.INVALID_ARGUMENT, "greeting, conversation, technical"),
             ({"temperature": 2.1}, grpc.StatusCode.INVALID_ARGUMENT, "temperature: must be 0 to 2"),
             ({"max_tokens": 0}, grpc.StatusCode.INVALID_ARGUMENT, "max_tokens: must be 1 or more"),

@@ -44,6 +44,7 @@ class ChatRequest(_message.Message):
     REQUIRED_CAPABILITIES_FIELD_NUMBER: _builtins.int
     TEMPERATURE_FIELD_NUMBER: _builtins.int
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    CHUNKING_FIELD_NUMBER: _builtins.int
     message: _builtins.str
     """What the user says. Not empty after trimming."""
     stream: _builtins.bool
@@ -80,6 +81,10 @@ class ChatRequest(_message.Message):
     """Sampling temperature, 0 to 2. Default: the provider's."""
     max_tokens: _builtins.int
     """Most tokens the reply may have. Default: the provider's."""
+    chunking: _builtins.str
+    """`word` keeps words and JSON objects whole in OpenAI's chunks, as the native events always do. Default: chunks as the
+    provider sends them.
+    """
     @_builtins.property
     def required_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Capabilities that the model must have."""
@@ -104,10 +109,11 @@ class ChatRequest(_message.Message):
         required_capabilities: _abc.Iterable[_builtins.str] | None = ...,
         temperature: _builtins.float | None = ...,
         max_tokens: _builtins.int | None = ...,
+        chunking: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_activity", b"_activity", "_enable_fallback", b"_enable_fallback", "_force_provider", b"_force_provider", "_max_tokens", b"_max_tokens", "_persona_id", b"_persona_id", "_temperature", b"_temperature", "activity", b"activity", "enable_fallback", b"enable_fallback", "force_provider", b"force_provider", "max_tokens", b"max_tokens", "persona_id", b"persona_id", "temperature", b"temperature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_activity", b"_activity", "_enable_fallback", b"_enable_fallback", "_force_provider", b"_force_provider", "_max_tokens", b"_max_tokens", "_persona_id", b"_persona_id", "_temperature", b"_temperature", "activity", b"activity", "auto_select_model", b"auto_select_model", "context_type", b"context_type", "conversation_id", b"conversation_id", "enable_fallback", b"enable_fallback", "force_model_override", b"force_model_override", "force_provider", b"force_provider", "max_response_time_ms", b"max_response_time_ms", "max_tokens", b"max_tokens", "message", b"message", "model", b"model", "persona_id", b"persona_id", "priority", b"priority", "provider", b"provider", "required_capabilities", b"required_capabilities", "stream", b"stream", "temperature", b"temperature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_activity", b"_activity", "_enable_fallback", b"_enable_fallback", "_force_provider", b"_force_provider", "_max_tokens", b"_max_tokens", "_persona_id", b"_persona_id", "_temperature", b"_temperature", "activity", b"activity", "auto_select_model", b"auto_select_model", "chunking", b"chunking", "context_type", b"context_type", "conversation_id", b"conversation_id", "enable_fallback", b"enable_fallback", "force_model_override", b"force_model_override", "force_provider", b"force_provider", "max_response_time_ms", b"max_response_time_ms", "max_tokens", b"max_tokens", "message", b"message", "model", b"model", "persona_id", b"persona_id", "priority", b"priority", "provider", b"provider", "required_capabilities", b"required_capabilities", "stream", b"stream", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__activity: _TypeAlias = _typing.Literal["activity"]  # noqa: Y015
     _WhichOneofArgType__activity: _TypeAlias = _typing.Literal["_activity", b"_activity"]  # noqa: Y015
@@ -216,7 +222,7 @@ class StreamChatResponse(_message.Message):
     reasoning: _builtins.str
     """model_selection: why this model was chosen."""
     content: _builtins.str
-    """content: a piece of the reply, in whole words."""
+    """content: a piece of the reply, in whole words; a JSON object of up to 8,192 characters is never cut."""
     response_time_ms: _builtins.int
     """metadata: time from request to the reply's end, in milliseconds."""
     fallback_used: _builtins.bool
