@@ -37,7 +37,7 @@ class CombinedChatHandlers(combined_chat_service_pb2_grpc.CombinedChatServiceSer
     async def CombinedChat(self, request: pb.CombinedChatRequest, context: Context) -> AsyncIterator[HttpBody]:
         """Answers a message or a list of messages: one body, or a stream of events."""
         asked = combined.parse(request.body.data)
-        prepared = await self._combined.prepare(asked, self._decode(asked, context))
+        prepared = await self._combined.prepare(asked, self._decode(asked, request.chunking, context))
         if isinstance(prepared, PreparedCompletion) and prepared.left_out:
             await context.send_initial_metadata(((LEFT_OUT_METADATA, ", ".join(prepared.left_out)),))
         if not asked.stream:
@@ -55,11 +55,12 @@ class CombinedChatHandlers(combined_chat_service_pb2_grpc.CombinedChatServiceSer
                     yield HttpBody(data=error_record(error))
                 raise
 
-    def _decode(self, asked: combined.CombinedRequest, context: Context) -> ChatCall:
+    def _decode(self, asked: combined.CombinedRequest, chunking: str, context: Context) -> ChatCall:
         native = NATIVE_FIELDS if asked.completion is None else NATIVE_FIELDS - OPENAIS
         fields = {name: value for name, value in asked.fields.items() if name in native}
         try:
             decoded = json_format.ParseDict(fields, chat_service_pb2.ChatRequest())
         except json_format.ParseError as error:
             raise InvalidArgument.field("body", str(error)) from error
+        decoded.chunking = chunking or decoded.chunking
         return decode_call(decoded, seconds_left(context, self._total_seconds))

@@ -35,6 +35,34 @@ class TestBothPaths:
         assert [chunk["finish_reason"] for chunk in chunks if chunk["finish_reason"]] == ["stop"]
 
 
+class TestChunking:
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            ("/api/v1/chat?chunking=word", {}),
+            ("/api/v1/chat", {"chunking": "word"}),
+            ("/api/v0.2/chat", {"chunking": "word"}),
+            ("/api/v0.2/chat/stream?chunking=word", {}),
+        ],
+    )
+    async def test_words_stay_whole_for_those_who_ask(self, caller: Caller, path: str, body: Any):
+        async with caller.stream(path, {"message": "please greet", "stream": True, **body}) as response:
+            assert response.status_code == 200
+            events = [event for event in await all_events(response) if event != DONE]
+        if "choices" in events[0]:
+            pieces = [event["choices"][0]["delta"].get("content") for event in events]
+        else:
+            pieces = [event["content"] for event in events if event["type"] == "content"]
+        said = [piece for piece in pieces if piece]
+        assert "".join(said) == GREETING
+        assert all(piece.endswith(" ") for piece in said[:-1])
+
+    async def test_any_other_way_is_refused(self, caller: Caller):
+        refused = await caller.post("/api/v1/chat?chunking=line", {"message": "x"})
+        assert refused.status_code == 400
+        assert "chunking: must be word or left out" in refused.json()["detail"]
+
+
 class TestSdk:
     async def test_the_official_sdk_works_on_the_versions_own_path(self, caller: Caller):
         base_url = f"{caller.http.base_url}/api/v1"

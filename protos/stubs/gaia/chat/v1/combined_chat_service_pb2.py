@@ -27,7 +27,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(gaia/chat/v1/combined_chat_service.proto\x12\x0cgaia.chat.v1\x1a\x1agaia/rest/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"9\n\x13\x43ombinedChatRequest\x12\"\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody2\xb7\x01\n\x13\x43ombinedChatService\x12\x9f\x01\n\x0c\x43ombinedChat\x12!.gaia.chat.v1.CombinedChatRequest\x1a\x14.google.api.HttpBody\"T\xaa\xb6\x18\x14\n\nchat:writeP\xd8\x04X\x80\x80\x80\x10\x82\xd3\xe4\x93\x02\x36\"\x0c/api/v1/chat:\x04\x62odyZ \"\x18/api/v1/chat/completions:\x04\x62ody0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(gaia/chat/v1/combined_chat_service.proto\x12\x0cgaia.chat.v1\x1a\x1agaia/rest/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"K\n\x13\x43ombinedChatRequest\x12\"\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\x12\x10\n\x08\x63hunking\x18\x02 \x01(\t2\xb9\x01\n\x13\x43ombinedChatService\x12\xa1\x01\n\x0c\x43ombinedChat\x12!.gaia.chat.v1.CombinedChatRequest\x1a\x14.google.api.HttpBody\"V\xaa\xb6\x18\x16\n\nchat:write@\x01P\xd8\x04X\x80\x80\x80\x10\x82\xd3\xe4\x93\x02\x36\"\x0c/api/v1/chat:\x04\x62odyZ \"\x18/api/v1/chat/completions:\x04\x62ody0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gaia.chat.v1.combined_chat_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COMBINEDCHATSERVICE'].methods_by_name['CombinedChat']._loaded_options = None
-  _globals['_COMBINEDCHATSERVICE'].methods_by_name['CombinedChat']._serialized_options = b'\252\266\030\024\n\nchat:writeP\330\004X\200\200\200\020\202\323\344\223\0026\"\014/api/v1/chat:\004bodyZ \"\030/api/v1/chat/completions:\004body'
+  _globals['_COMBINEDCHATSERVICE'].methods_by_name['CombinedChat']._serialized_options = b'\252\266\030\026\n\nchat:write@\001P\330\004X\200\200\200\020\202\323\344\223\0026\"\014/api/v1/chat:\004bodyZ \"\030/api/v1/chat/completions:\004body'
   _globals['_COMBINEDCHATREQUEST']._serialized_start=143
-  _globals['_COMBINEDCHATREQUEST']._serialized_end=200
-  _globals['_COMBINEDCHATSERVICE']._serialized_start=203
-  _globals['_COMBINEDCHATSERVICE']._serialized_end=386
+  _globals['_COMBINEDCHATREQUEST']._serialized_end=218
+  _globals['_COMBINEDCHATSERVICE']._serialized_start=221
+  _globals['_COMBINEDCHATSERVICE']._serialized_end=406
 # @@protoc_insertion_point(module_scope)

@@ -24,6 +24,9 @@ class CombinedChatRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BODY_FIELD_NUMBER: _builtins.int
+    CHUNKING_FIELD_NUMBER: _builtins.int
+    chunking: _builtins.str
+    """`word` keeps words and JSON objects whole in the chunks of the reply to a `message`. Default: what the JSON says."""
     @_builtins.property
     def body(self) -> _httpbody_pb2.HttpBody:
         """JSON of the request."""
@@ -32,10 +35,11 @@ class CombinedChatRequest(_message.Message):
         self,
         *,
         body: _httpbody_pb2.HttpBody | None = ...,
+        chunking: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chunking", b"chunking"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
