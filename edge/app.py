@@ -76,7 +76,8 @@ HEADERS = HeaderRules(
     # What a translation between dialects had to drop is told, never silent.
     returned=(*HeaderRules().returned, "gaia-left-out"),
 )
-PROFILE = replace(STRICT, emit_defaults=True)
+# What is not known is null, so that clients can index every field that the contract names.
+PROFILE = replace(STRICT, emit_defaults=True, emit_nulls=True, null_optionals=True)
 
 
 @contextlib.asynccontextmanager

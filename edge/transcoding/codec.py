@@ -25,6 +25,7 @@ class JsonOptions:
     - `emit_defaults`: write fields without presence even when they hold their default.
     - `emit_nulls`: with `emit_defaults`, also write unset message fields and proto2 scalars as null, oneofs excepted,
       as grpc-gateway's EmitUnpopulated does.
+    - `null_optionals`: with `emit_nulls`, also write unset `optional` fields of proto3 as null.
     - `enum_numbers`: write enums as numbers.
     - `ignore_unknown`: take and drop JSON fields that the message does not have.
     - `ignore_unknown_enums`: take and drop enum names that the enum does not have.
@@ -34,6 +35,7 @@ class JsonOptions:
     proto_names: bool = True
     emit_defaults: bool = False
     emit_nulls: bool = False
+    null_optionals: bool = False
     enum_numbers: bool = False
     ignore_unknown: bool = False
     ignore_unknown_enums: bool = False

@@ -223,6 +223,7 @@ class Compiler:
             proto_names=profile.proto_names,
             emit_defaults=profile.emit_defaults if options.emit_defaults is None else options.emit_defaults,
             emit_nulls=profile.emit_nulls,
+            null_optionals=profile.null_optionals,
             enum_numbers=profile.enum_numbers,
             ignore_unknown=profile.ignore_unknown if options.ignore_unknown is None else options.ignore_unknown,
         )

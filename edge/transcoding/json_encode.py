@@ -100,7 +100,7 @@ class EncodePlans:
         return tuple(
             (field.name if self._options.proto_names else field.json_name, field.name)
             for field in shape.fields
-            if field.has_presence and field.descriptor.containing_oneof is None
+            if field.is_null_when_unset(optionals=self._options.null_optionals)
         )
 
     def _value(self, field: FieldShape) -> Convert | None:

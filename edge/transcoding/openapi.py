@@ -4,25 +4,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from edge.transcoding.codec import JsonOptions
 from edge.transcoding.comments import split_summary
 from edge.transcoding.media import BodyFormat
-from edge.transcoding.openapi_bodies import ReplyBodies, RequestBodies, is_raw, phrase, record_name
+from edge.transcoding.openapi_bodies import NO_BODY, ReplyBodies, RequestBodies, is_raw, phrase, record_name
 from edge.transcoding.openapi_components import JsonSchema
 from edge.transcoding.openapi_examples import Examples, NoExampleError
 from edge.transcoding.openapi_options import PROBLEM_ERROR, STATUS_ERROR, ErrorBody, OpenApiOptions, OperationNotes
 from edge.transcoding.openapi_parameters import leaves, path_parameters, query_parameters
 from edge.transcoding.openapi_paths import Placed, place
 from edge.transcoding.openapi_schemas import Schemas
-from edge.transcoding.options import Alternative, Framing, MethodOptionsSource, default_method_options
+from edge.transcoding.options import Alternative, Framing, MethodOptions, MethodOptionsSource, default_method_options
 from edge.transcoding.profile import STRICT, Profile
 from edge.transcoding.routes import Route
 from edge.transcoding.schema import Schema
 
 OPENAPI = "3.1.1"
-_NO_BODY = frozenset((204, 205))
 _JSON = BodyFormat.JSON.value
 _RANGE = {
     "name": "Range",
@@ -57,7 +56,10 @@ class _Writer:
         self._comments = options.comments
         self._errors: dict[str, ErrorBody] = {"": STATUS_ERROR, "problem": PROBLEM_ERROR, **options.errors}
         json = JsonOptions(
-            proto_names=profile.proto_names, emit_nulls=profile.emit_nulls, enum_numbers=profile.enum_numbers
+            proto_names=profile.proto_names,
+            emit_nulls=profile.emit_nulls,
+            null_optionals=profile.null_optionals,
+            enum_numbers=profile.enum_numbers,
         )
         self._shapes = Schema()
         self._schemas = Schemas(json, options.comments)
@@ -106,7 +108,7 @@ class _Writer:
         if method.GetOptions().deprecated:
             operation["deprecated"] = True
         if parameters := [*self._parameters(placed), *notes.parameters]:
-            operation["parameters"] = parameters
+            operation["parameters"] = [_with_example(one, notes.parameter_examples) for one in parameters]
         if body := self._request_body(route, notes):
             operation["requestBody"] = body
         operation["responses"] = self._responses(route, notes, takes_input=bool(parameters or body))
@@ -137,26 +139,32 @@ class _Writer:
 
     def _responses(self, route: Route, notes: OperationNotes, *, takes_input: bool) -> dict[str, Any]:
         content, text = self._success(route, notes)
-        style = route.options.error_style
-        self._styles[style] = None
+        styles = [route.options.error_style]
+        if route.options.alternative is not None:
+            # Which of the two answers is known when the request has been read; faults before that are the route's.
+            styles.append(self._alternative_options(route, route.options.alternative)[1].error_style)
+        self._styles.update(dict.fromkeys(styles))
         said = {route.options.success_code: text, **notes.statuses}
         if takes_input:
             said.setdefault(400, "The request is wrong; the message says what would be right")
         if self._gives_ranges(route):
             said.setdefault(206, "The part that `Range` asked for")
             said.setdefault(416, "`Range` lies outside the bytes")
-        error = self._replies.error(style, with_example=False)
+        error = self._replies.error(styles, with_example=False)
         responses: dict[str, Any] = {}
         for code, description in sorted(said.items()):
             response: dict[str, Any] = {"description": description}
             if notes.headers and code < 300:
                 response["headers"] = {**notes.headers}
             body = content if code < 300 else error
-            if body and code not in _NO_BODY:
+            if code == 206:
+                # A part of a JSON text is none.
+                body = {media_type: {} for media_type in content}
+            if body and code not in NO_BODY:
                 response["content"] = body
             responses[str(code)] = response
         # One example is enough: a client tells failures apart by what they say, not by their form.
-        error = self._replies.error(style, with_example=True)
+        error = self._replies.error(styles, with_example=True)
         responses["default"] = {"description": "Any other failure; all have this form", "content": error}
         return responses
 
@@ -179,10 +187,7 @@ class _Writer:
 
     def _alternative(self, route: Route, alternative: Alternative) -> tuple[dict[str, Any], str]:
         """Return the content of what a sibling answers, and when it does."""
-        method = route.method.containing_service.methods_by_name[alternative.method.rpartition(".")[2]]
-        options = self._method_options(method)
-        options = replace(options, error_style=options.error_style or route.options.error_style)
-        self._styles[options.error_style] = None
+        method, options = self._alternative_options(route, alternative)
         output = self._shapes.message(method.output_type)
         content = self._replies.of(output, options, "", streams=method.server_streaming)
         if method.server_streaming:
@@ -191,6 +196,11 @@ class _Writer:
             summary, _ = split_summary(self._comments.of(method.full_name))
             said = f"the answer of {method.name}" + (f": {summary}" if summary else "")
         return content, f". Where `{alternative.when_field}` is true, {said}"
+
+    def _alternative_options(self, route: Route, alternative: Alternative) -> tuple[MethodDescriptor, MethodOptions]:
+        method = route.method.containing_service.methods_by_name[alternative.method.rpartition(".")[2]]
+        options = self._method_options(method)
+        return method, replace(options, error_style=options.error_style or route.options.error_style)
 
     def _gives_ranges(self, route: Route) -> bool:
         if not self._profile.ranges or route.http_method != "GET" or route.options.success_code != 200:
@@ -213,7 +223,8 @@ class _Writer:
         examples = Examples(components)
         for media, schema in wanting:
             try:
-                media["example"] = examples.of(schema)
+                given = media.get("example")
+                media["example"] = examples.of(schema) if given is None else examples.completed(schema, given)
             except NoExampleError:
                 continue
 
@@ -227,6 +238,11 @@ def _service_names(services: Iterable[ServiceDescriptor]) -> dict[ServiceDescrip
     services = list(services)
     short = [service.name for service in services]
     return {s: s.name if short.count(s.name) == 1 else s.full_name.replace(".", "_") for s in services}
+
+
+def _with_example(parameter: Mapping[str, Any], examples: Mapping[str, Any]) -> dict[str, Any]:
+    name = parameter["name"]
+    return {**parameter, "example": examples[name]} if name in examples else dict(parameter)
 
 
 def _operation_id(route: Route, service: str) -> str:
@@ -243,10 +259,12 @@ def _stream_forms(content: Mapping[str, Any], end_marker: str) -> str:
 
 
 def _wanting(operation: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], JsonSchema]]:
-    """Yield the media objects that want an example, with their schemas: JSON of requests and of successes."""
-    bodies = [operation.get("requestBody", {})]
-    bodies += [response for code, response in operation["responses"].items() if code.startswith("2")]
+    """Yield the JSON media objects that want an example, or want theirs completed, with their schemas."""
+    bodies = [response for code, response in operation["responses"].items() if code.startswith("2")]
+    request = operation.get("requestBody", {})
+    if "example" not in request.get("content", {}).get(_JSON, {}):
+        bodies.append(request)
     for body in bodies:
         media = body.get("content", {}).get(_JSON)
-        if media is not None and "schema" in media and not {"example", "examples"} & media.keys():
+        if media is not None and "schema" in media:
             yield media, media["schema"]

@@ -22,6 +22,8 @@ from edge.transcoding.profile import Profile
 from edge.transcoding.routes import Route
 from edge.transcoding.schema import Cardinality, FieldShape, MessageShape
 
+NO_BODY = frozenset((204, 205))
+"""Statuses that have no body."""
 _BINARY: Content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
@@ -102,6 +104,8 @@ class ReplyBodies:
 
     def of(self, output: MessageShape, options: MethodOptions, response_body: str, *, streams: bool) -> dict[str, Any]:
         """Return the media types of a method's answers, with their schemas; empty where it answers without a body."""
+        if options.success_code in NO_BODY:
+            return {}
         profile = self._profile
         emits = profile.emit_defaults if options.emit_defaults is None else options.emit_defaults
         use = Use.REPLY if emits else Use.SPARSE_REPLY
@@ -111,16 +115,23 @@ class ReplyBodies:
         schema = self._schemas.field(field, use) if field is not None else self._schemas.message(output, use)
         return self._streamed(schema, options) if streams else {BodyFormat.JSON.value: {"schema": schema}}
 
-    def error(self, style: str, *, with_example: bool) -> dict[str, Any]:
-        """Return the media type of a style's error bodies, with its schema."""
-        body = self._errors[style]
-        media: dict[str, Any] = {"schema": reference(body.name)}
-        if with_example and body.example is not None:
-            media["example"] = body.example
-        return {body.media_type: media}
+    def error(self, styles: Sequence[str], *, with_example: bool) -> dict[str, Any]:
+        """Return the media types of error bodies in some styles, with their schemas; the first may have an example."""
+        schemas: dict[str, list[JsonSchema]] = {}
+        for style in dict.fromkeys(styles):
+            body = self._errors[style]
+            schemas.setdefault(body.media_type, []).append(reference(body.name))
+        content: dict[str, Any] = {
+            media_type: {"schema": found[0] if len(found) == 1 else {"anyOf": found}}
+            for media_type, found in schemas.items()
+        }
+        first = self._errors[styles[0]]
+        if with_example and first.example is not None:
+            content[first.media_type]["example"] = first.example
+        return content
 
     def _streamed(self, message: JsonSchema, options: MethodOptions) -> dict[str, Any]:
-        """Return the framings of a stream, each with the schema of one record, or of the whole where it is an array."""
+        """Return the framings of a stream, each with the schema of one record, or of the whole array."""
         body = self._errors[options.error_style]
         record = reference(body.name if body.record is None else record_name(body))
         if self._profile.stream_envelope:
@@ -129,10 +140,21 @@ class ReplyBodies:
             return {BodyFormat.JSON.value: {"schema": {"anyOf": [result, failed]}}}
         content = {}
         for framing in Framing if options.framing is None else (options.framing,):
-            one = {"anyOf": [message, record]}
-            schema = {"type": "array", "items": message} if framing is Framing.JSON_ARRAY else one
-            content[framing.value] = {"schema": schema}
+            content[framing.value] = {"schema": _framed(framing, message, record, options.end_marker)}
         return content
+
+
+def _framed(framing: Framing, message: JsonSchema, record: JsonSchema, end_marker: str) -> JsonSchema:
+    if framing is Framing.JSON_ARRAY:
+        return {"type": "array", "items": message}
+    one: JsonSchema = {"anyOf": [message, record]}
+    if framing is Framing.NDJSON:
+        return one
+    # As OpenAPI 3.2 describes an event: an object of its fields, of which the data is a text.
+    data: JsonSchema = {"type": "string", "contentMediaType": BodyFormat.JSON.value, "contentSchema": one}
+    if end_marker:
+        data = {"anyOf": [{"const": end_marker}, data]}
+    return object_schema({"data": data}, ["data"])
 
 
 def reference(name: str) -> JsonSchema:

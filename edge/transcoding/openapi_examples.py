@@ -41,6 +41,30 @@ class Examples:
         """Return a value that fits a schema; raises `NoExampleError`."""
         return self._value(schema, "text", ())
 
+    def completed(self, schema: JsonSchema, example: Any) -> Any:
+        """Return an example with what its schema requires and it lacks; raises `NoExampleError`.
+
+        A field that may be null is null, another one gets a value of its own.
+        """
+        if "$ref" in schema:
+            return self.completed(self._components[schema["$ref"].rpartition("/")[2]], example)
+        if isinstance(example, list):
+            return [self.completed(schema.get("items", {}), item) for item in example]
+        if not isinstance(example, dict):
+            return example
+        if "anyOf" in schema and "properties" not in schema:
+            return self.completed(schema["anyOf"][0], example)
+        properties: Mapping[str, JsonSchema] = schema.get("properties", {})
+        rest = schema.get("additionalProperties")
+        entry = rest if isinstance(rest, dict) else {}
+        made = {name: self.completed(properties.get(name, entry), value) for name, value in example.items()}
+        for name in schema.get("required", ()):
+            if name not in made:
+                inner = properties.get(name, {})
+                made[name] = None if _may_be_null(inner) else self._value(inner, name, ())
+        # In the contract's order, whatever was given.
+        return {name: made[name] for name in (*properties, *made) if name in made}
+
     def _value(self, schema: JsonSchema, name: str, around: tuple[str, ...]) -> Any:
         if "$ref" in schema:
             target = schema["$ref"].rpartition("/")[2]
@@ -102,6 +126,11 @@ class Examples:
                 raise
             return []
         return [one] * count
+
+
+def _may_be_null(schema: JsonSchema) -> bool:
+    kind = schema.get("type")
+    return kind == "null" or (isinstance(kind, list) and "null" in kind) or {"type": "null"} in schema.get("anyOf", ())
 
 
 def _singular(name: str) -> str:

@@ -39,15 +39,18 @@ class OperationNotes:
     - `statuses`: further statuses with a sentence on when: successes have the content of the usual one, others an
       error body.
     - `parameters`: further parameters, such as headers.
+    - `parameter_examples`: values by the parameters' names; for those that a call needs, as pages fill them in.
     - `headers`: headers of successful responses.
     - `request`, `reply`: what the bytes of a google.api.HttpBody are; also replaces what the contract says.
-    - `request_example`, `reply_example`: bodies; generated from the schemas where they are None.
+    - `request_example`, `reply_example`: bodies; generated from the schemas where they are None. What the schema
+      requires of a reply and its example lacks is added.
     """
 
     remark: str = ""
     security: Sequence[Mapping[str, Sequence[str]]] | None = None
     statuses: Mapping[int, str] = field(default_factory=dict)
     parameters: Sequence[Mapping[str, Any]] = ()
+    parameter_examples: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     request: Content | None = None
     reply: Content | None = None

@@ -151,7 +151,7 @@ class Schemas:
         return not member.is_extension and (not member.has_presence or self._may_be_null(member))
 
     def _may_be_null(self, member: FieldShape) -> bool:
-        return self._json.emit_nulls and member.has_presence and member.descriptor.containing_oneof is None
+        return self._json.emit_nulls and member.is_null_when_unset(optionals=self._json.null_optionals)
 
     def _value(self, shape: FieldShape, use: Use) -> JsonSchema:
         if shape.cardinality is Cardinality.MAP:
@@ -207,12 +207,19 @@ def object_schema(properties: JsonSchema, required: Sequence[str] = ()) -> JsonS
 def scalar_schema(type_: int) -> JsonSchema:
     """Return the schema of a scalar type that is no enum."""
     if type_ in INTEGER_RANGES:
-        low, _ = INTEGER_RANGES[type_]
-        wide = type_ in WIDE_INTEGERS
-        form = f"{'' if low else 'u'}int{64 if wide else 32}"
-        if wide:
-            return {"type": "string", "format": form, "pattern": _INTEGER if low else "^[0-9]+$"}
-        return {"type": "integer", "format": form, **({} if low else {"minimum": 0})}
+        low, high = INTEGER_RANGES[type_]
+        if type_ in WIDE_INTEGERS:
+            return {
+                "type": "string",
+                "format": f"{'' if low else 'u'}int64",
+                "pattern": _INTEGER if low else "^[0-9]+$",
+            }
+        # No format of OpenAPI's is an unsigned one of 32 bits.
+        return {
+            "type": "integer",
+            "format": "int32" if low else "int64",
+            **({} if low else {"minimum": 0, "maximum": high}),
+        }
     if type_ == FieldDescriptor.TYPE_BYTES:
         return {"type": "string", "format": "byte", "contentEncoding": "base64"}
     return {

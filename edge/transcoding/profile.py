@@ -21,6 +21,7 @@ class Profile:
     - `proto_names`: JSON with the contract's field names; otherwise lowerCamelCase.
     - `emit_defaults`: write fields that hold their default.
     - `emit_nulls`: with `emit_defaults`, write unset messages as null.
+    - `null_optionals`: with `emit_nulls`, write unset `optional` fields of proto3 as null too.
     - `enum_numbers`: write enums as numbers.
     - `go_scalars`: read numbers and booleans of path and query as Go's strconv does.
     - `fill_update_mask`: fill the empty FieldMask of a PATCH from the body's fields.
@@ -48,6 +49,7 @@ class Profile:
     proto_names: bool = True
     emit_defaults: bool = False
     emit_nulls: bool = False
+    null_optionals: bool = False
     enum_numbers: bool = False
     go_scalars: bool = False
     fill_update_mask: bool = True

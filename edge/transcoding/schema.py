@@ -82,6 +82,14 @@ class FieldShape:
     key: "FieldShape | None" = None
     value: "FieldShape | None" = None
 
+    def is_null_when_unset(self, *, optionals: bool) -> bool:
+        """Whether the field, when unset, can be written as null: it knows being unset, and no oneof speaks for it.
+
+        `optionals` counts the `optional` fields of proto3, which grpc-gateway leaves out.
+        """
+        alone = self.descriptor.containing_oneof is None or (optionals and _is_optional(self.descriptor))
+        return self.has_presence and alone
+
     @property
     def takes_null(self) -> bool:
         """Whether JSON null is a value of the field, not its absence."""
@@ -227,3 +235,12 @@ def _enum_values(descriptor: EnumDescriptor) -> Iterator[tuple[str, int, str]]:
         options = value.GetOptions()
         own = options.Extensions[extension].string if options.HasExtension(extension) else ""
         yield value.name, value.number, own
+
+
+def _is_optional(field: FieldDescriptor) -> bool:
+    """Tell whether a field is an `optional` one of proto3.
+
+    Its made-up oneof holds it alone and is named after it: `_name`, with `X` in front while that name is taken.
+    """
+    oneof = field.containing_oneof
+    return oneof is not None and len(oneof.fields) == 1 and oneof.name.lstrip("X") == f"_{field.name}"

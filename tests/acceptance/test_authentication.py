@@ -187,14 +187,14 @@ class TestValidate:
 
         first = await validate({"api_key": caller.key})
         assert first.status_code == 200
-        assert first.json() == {"valid": True, "auth_type": "api_key", "user_id": caller.user_id}
+        assert first.json() == {"valid": True, "auth_type": "api_key", "user_id": caller.user_id, "error": None}
         limit, left = int(first.headers["x-ratelimit-limit"]), int(first.headers["x-ratelimit-remaining"])
         assert 4 < left < limit
         assert 0 < int(first.headers["x-ratelimit-reset"]) <= 60
 
         bad = (await validate({"api_key": api_key.generate(ENVIRONMENT)}, "/api/v1/auth/validate/")).json()
         assert (bad["valid"], bad["auth_type"]) == (False, "none")
-        assert "user_id" not in bad
+        assert bad["user_id"] is None
         assert bad["error"]
         nothing = (await validate({})).json()
         assert (nothing["valid"], nothing["auth_type"]) == (False, "none")

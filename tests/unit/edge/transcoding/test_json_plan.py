@@ -265,6 +265,15 @@ def test_nulls_stand_for_unset_messages_but_not_for_oneofs() -> None:
     assert legacy["bit"] == []
 
 
+def test_nulls_stand_for_unset_optional_fields_where_they_are_asked_for() -> None:
+    written = encode(PlanCodec(), make("Kinds"), emit_defaults=True, emit_nulls=True, null_optionals=True)
+    assert written["optional_int"] is None
+    assert written["inner"] is None
+    assert not {"name", "nested"} & written.keys()
+    given = encode(PlanCodec(), make("Kinds", optional_int=0), emit_defaults=True, emit_nulls=True, null_optionals=True)
+    assert given["optional_int"] == 0
+
+
 @CODECS
 def test_proto2_keeps_presence_groups_and_extensions(codec: Codec) -> None:
     tree = {

@@ -15,7 +15,7 @@ from tests.support.openapi import examples, faults_of_document, faults_of_value,
 
 OPTIONS = {
     "Ask": MethodOptions(alternative=Alternative(when_field="aloud", method="depot.v1.Depot.AskAloud")),
-    "AskAloud": MethodOptions(framing=Framing.SSE, end_marker="[DONE]"),
+    "AskAloud": MethodOptions(framing=Framing.SSE, end_marker="[DONE]", error_style="short"),
     "MoveThing": MethodOptions(success_code=201, error_style="short"),
     "DropThing": MethodOptions(success_code=204),
 }
@@ -173,6 +173,7 @@ def test_a_download_can_be_asked_for_in_parts(strict: dict[str, Any]):
     operation = strict["paths"]["/v1/files/{path}"]["get"]
     assert "Range" in parameters(operation, "header")
     assert {"200", "206", "416"} <= operation["responses"].keys()
+    assert operation["responses"]["206"]["content"] == {"text/plain": {}}
     assert "206" not in document(GRPC_GATEWAY)["paths"]["/v1/files/{path}"]["get"]["responses"]
 
 
@@ -180,7 +181,9 @@ def test_a_stream_has_the_framings_that_accept_chooses_from(strict: dict[str, An
     forms = content(strict, "/v1/things:watch", "get")
     thing, failed = {"$ref": "#/components/schemas/Thing"}, {"$ref": "#/components/schemas/StatusRecord"}
     assert forms["application/x-ndjson"]["schema"] == {"anyOf": [thing, failed]}
-    assert forms["text/event-stream"]["schema"] == {"anyOf": [thing, failed]}
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"anyOf": [thing, failed]}}
+    event = {"type": "object", "properties": {"data": data}, "required": ["data"]}
+    assert forms["text/event-stream"]["schema"] == event
     assert forms["application/json"]["schema"] == {"type": "array", "items": thing}
 
 
@@ -202,6 +205,17 @@ def test_an_alternative_is_one_more_form_of_the_answer(strict: dict[str, Any]):
         "OK. Where `aloud` is true, a stream instead: "
         "`text/event-stream`, a message an event, and `data: [DONE]` at the end"
     )
+
+
+def test_the_end_marker_of_a_stream_is_an_event_too(strict: dict[str, Any]):
+    data = content(strict, "/v1/ask", "post")["text/event-stream"]["schema"]["properties"]["data"]
+    assert data["anyOf"][0] == {"const": "[DONE]"}
+    assert data["anyOf"][1]["contentSchema"]["anyOf"][0] == {"$ref": "#/components/schemas/Answer"}
+
+
+def test_failures_of_an_alternative_have_its_style(strict: dict[str, Any]):
+    schema = content(strict, "/v1/ask", "post", "default")["application/json"]["schema"]
+    assert schema == {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Status", "ShortError")]}
 
 
 def test_success_codes_are_those_of_the_options(strict: dict[str, Any]):

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agaia/auth/v1/api_key.proto\x12\x0cgaia.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x03\n\x06\x41piKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06prefix\x18\x04 \x01(\t\x12\x11\n\tlast_four\x18\x05 \x01(\t\x12\x0e\n\x06scopes\x18\x06 \x03(\t\x12\x11\n\tis_active\x18\x07 \x01(\x08\x12.\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x03key\x18\x0c \x01(\tH\x00\x88\x01\x01\x12\x16\n\x0e\x61llowed_models\x18\r \x03(\t\x12*\n\x06limits\x18\x0e \x01(\x0b\x32\x1a.gaia.auth.v1.ApiKeyLimits\x12>\n\x1aprevious_secret_expires_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\n\x04_key\"\xb6\x01\n\x0c\x41piKeyLimits\x12 \n\x13requests_per_minute\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1e\n\x11tokens_per_minute\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1f\n\x12monthly_budget_usd\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x16\n\x14_requests_per_minuteB\x14\n\x12_tokens_per_minuteB\x15\n\x13_monthly_budget_usdb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agaia/auth/v1/api_key.proto\x12\x0cgaia.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\x03\n\x06\x41piKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06prefix\x18\x04 \x01(\t\x12\x11\n\tlast_four\x18\x05 \x01(\t\x12\x0e\n\x06scopes\x18\x06 \x03(\t\x12\x11\n\tis_active\x18\x07 \x01(\x08\x12.\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x03key\x18\x0c \x01(\tH\x00\x12\x16\n\x0e\x61llowed_models\x18\r \x03(\t\x12*\n\x06limits\x18\x0e \x01(\x0b\x32\x1a.gaia.auth.v1.ApiKeyLimits\x12>\n\x1aprevious_secret_expires_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06secret\"\xb6\x01\n\x0c\x41piKeyLimits\x12 \n\x13requests_per_minute\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1e\n\x11tokens_per_minute\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1f\n\x12monthly_budget_usd\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x16\n\x14_requests_per_minuteB\x14\n\x12_tokens_per_minuteB\x15\n\x13_monthly_budget_usdb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gaia.auth.v1.api_key_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_APIKEY']._serialized_start=78
-  _globals['_APIKEY']._serialized_end=551
-  _globals['_APIKEYLIMITS']._serialized_start=554
-  _globals['_APIKEYLIMITS']._serialized_end=736
+  _globals['_APIKEY']._serialized_end=550
+  _globals['_APIKEYLIMITS']._serialized_start=553
+  _globals['_APIKEYLIMITS']._serialized_end=735
 # @@protoc_insertion_point(module_scope)

@@ -102,18 +102,18 @@ class ApiKey(_message.Message):
         last_used_at: _timestamp_pb2.Timestamp | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
-        key: _builtins.str | None = ...,
+        key: _builtins.str = ...,
         allowed_models: _abc.Iterable[_builtins.str] | None = ...,
         limits: Global___ApiKeyLimits | None = ...,
         previous_secret_expires_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "created_at", b"created_at", "expires_at", b"expires_at", "key", b"key", "last_used_at", b"last_used_at", "limits", b"limits", "previous_secret_expires_at", b"previous_secret_expires_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "key", b"key", "last_used_at", b"last_used_at", "limits", b"limits", "previous_secret_expires_at", b"previous_secret_expires_at", "secret", b"secret", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "allowed_models", b"allowed_models", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "is_active", b"is_active", "key", b"key", "last_four", b"last_four", "last_used_at", b"last_used_at", "limits", b"limits", "name", b"name", "prefix", b"prefix", "previous_secret_expires_at", b"previous_secret_expires_at", "scopes", b"scopes", "updated_at", b"updated_at", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "is_active", b"is_active", "key", b"key", "last_four", b"last_four", "last_used_at", b"last_used_at", "limits", b"limits", "name", b"name", "prefix", b"prefix", "previous_secret_expires_at", b"previous_secret_expires_at", "scopes", b"scopes", "secret", b"secret", "updated_at", b"updated_at", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__key: _TypeAlias = _typing.Literal["key"]  # noqa: Y015
-    _WhichOneofArgType__key: _TypeAlias = _typing.Literal["_key", b"_key"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__key) -> _WhichOneofReturnType__key | None: ...
+    _WhichOneofReturnType_secret: _TypeAlias = _typing.Literal["key"]  # noqa: Y015
+    _WhichOneofArgType_secret: _TypeAlias = _typing.Literal["secret", b"secret"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_secret) -> _WhichOneofReturnType_secret | None: ...
 
 Global___ApiKey: _TypeAlias = ApiKey  # noqa: Y015
 
