@@ -15,7 +15,7 @@ from services.asset.settings import AssetSettings
 from services.asset.store_postgres import PostgresStore
 from shared.db.pool import Database
 from shared.rpc.channel import connect
-from shared.rpc.mesh import following, mesh_identity
+from shared.rpc.mesh import following, mesh_identity, reporting
 from shared.rpc.server import RpcServer, ServerTls
 from shared.rpc.tls import load_certificates
 from shared.settings import SettingsError
@@ -53,7 +53,7 @@ async def serving(settings: AssetSettings) -> AsyncIterator[RpcServer]:
             # Started outside of the task group that follows, so that an address in use stays the OSError that it is.
             await server.start()
             try:
-                async with following(identity.feed, auth):
+                async with following(identity.feed, auth), reporting(identity.refusals, auth):
                     yield server
             finally:
                 await server.stop(settings.drain_seconds)

@@ -47,7 +47,7 @@ from services.chat.settings import ChatSettings
 from services.chat.store_postgres import PostgresStore
 from shared.db.pool import Database
 from shared.rpc.channel import connect
-from shared.rpc.mesh import following, mesh_identity
+from shared.rpc.mesh import following, mesh_identity, reporting
 from shared.rpc.server import RpcServer, ServerTls
 from shared.rpc.tls import load_certificates
 
@@ -118,7 +118,7 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
         )
         await database.open()
         try:
-            async with following(identity.feed, auth):
+            async with following(identity.feed, auth), reporting(identity.refusals, auth):
                 await server.start()
                 try:
                     yield server
