@@ -72,6 +72,10 @@ bench: $(VENV)/.development ## Measures and prints the figures; ARGS name some o
 fuzz: $(VENV)/.development ## Compares the two JSON codecs on random messages for FUZZ_SECONDS.
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest tests/unit/edge/transcoding/test_json_differential.py $(ARGS)
 
+.PHONY: differential
+differential: $(VENV)/.development ## Compares the transcoder with Envoy's, request by request.
+	$(BIN)/python -m tests.differential $(ARGS)
+
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header
 
@@ -79,3 +83,4 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 lock: $(VENV)/.development ## Writes the locked requirements anew; ARGS=--upgrade takes the newest versions.
 	$(UV_COMPILE) pyproject.toml --group build --output-file requirements.txt $(ARGS)
 	$(UV_COMPILE) pyproject.toml --group dev --constraints requirements.txt --output-file requirements-dev.txt $(ARGS)
+	$(UV_COMPILE) tests/differential/requirements.in --output-file tests/differential/requirements.txt $(ARGS)

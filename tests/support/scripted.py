@@ -49,7 +49,12 @@ class ScriptedBackend:
     def __init__(self) -> None:
         self.script = Script()
         self.calls: list[Call] = []
-        self.address = ""
+        self.port = 0
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self.port}"
 
     def follow(self, script: Script) -> None:
         """Do as this script says from now on."""
@@ -115,7 +120,7 @@ async def running_backend(services: Sequence[ServiceDescriptor]) -> AsyncIterato
     backend = ScriptedBackend()
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", 64 << 20)])
     server.add_generic_rpc_handlers(tuple(backend.handler(service) for service in services))
-    backend.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    backend.port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
         yield backend

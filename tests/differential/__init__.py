@@ -1,0 +1,1 @@
+"""Compares the transcoder with Envoy's: `make differential`."""
