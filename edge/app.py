@@ -21,7 +21,8 @@ from gaia.chat.v1 import (
 )
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edge.auth import Authorizer
 from edge.docs.document import gaia_document
@@ -81,7 +82,7 @@ PROFILE = replace(STRICT, emit_defaults=True, emit_nulls=True, null_optionals=Tr
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: EdgeSettings) -> AsyncIterator[Starlette]:
+async def serving(settings: EdgeSettings) -> AsyncIterator[ASGIApp]:
     """Yields the application while its channels are open."""
     targets = {"auth": settings.auth_target, "chat": settings.chat_target, "asset": settings.asset_target}
     async with contextlib.AsyncExitStack() as stack:
@@ -106,7 +107,24 @@ async def serving(settings: EdgeSettings) -> AsyncIterator[Starlette]:
         )
         pages = Pages(HealthReporter(channels, version()), version())
         site = Site(orjson.dumps(gaia_document(transcoder.routes, PROFILE, version())))
-        yield Starlette(routes=routes(pages, site, transcoder))
+        yield Edge(Starlette(routes=page_routes(pages, site)), transcoder)
+
+
+class Edge:
+    """The application: the edge's own pages by their exact path, everything else by the contracts.
+
+    One look-up decides, so that no call pays for the pages.
+    """
+
+    def __init__(self, pages: Starlette, contracts: ASGIApp) -> None:
+        self._pages = pages
+        self._paths = frozenset(route.path for route in pages.routes if isinstance(route, Route))
+        self._contracts = contracts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request or connection."""
+        chosen = self._pages if scope.get("path") in self._paths else self._contracts
+        await chosen(scope, receive, send)
 
 
 @contextlib.asynccontextmanager
@@ -118,8 +136,8 @@ async def _rate_limiter(settings: EdgeSettings) -> AsyncIterator[RateLimiter]:
         await limiter.close()
 
 
-def routes(pages: Pages, site: Site, transcoder: Transcoder) -> list[BaseRoute]:
-    """Every route of the edge: its own pages, then all that the contracts declare."""
+def page_routes(pages: Pages, site: Site) -> list[BaseRoute]:
+    """The edge's own pages; what else there is, the contracts declare."""
     own = {
         "/": pages.index,
         "/health": pages.health,
@@ -133,9 +151,9 @@ def routes(pages: Pages, site: Site, transcoder: Transcoder) -> list[BaseRoute]:
     for path, page in own.items():
         both = dict.fromkeys((path, path.rstrip("/") + "/"))  # with and without the slash, and never a redirect
         for form in both:
-            # The transcoder takes every path, so a page has to refuse other methods itself.
+            # A page refuses other methods in the words of the routes beside it.
             listed += [Route(form, page, methods=["GET"]), Route(form, OtherMethods())]
-    return [*listed, Mount("/", app=transcoder)]
+    return listed
 
 
 def build_transcoder(channels: Mapping[str, grpc.aio.Channel], authorizer: Authorizer) -> Transcoder:
