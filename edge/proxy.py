@@ -4,18 +4,20 @@ import asyncio
 import contextlib
 import ipaddress
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
-from google.protobuf.descriptor import ServiceDescriptor
 from starlette.types import Scope
 
 from edge.auth import Authorizer, Metadata
+from edge.docs.beside import Documented, document_of
 from edge.transcoding.app import Transcoder
-from edge.transcoding.descriptors import DescriptorError, ServerAwayError, read_descriptor_file
+from edge.transcoding.comments import Comments
+from edge.transcoding.descriptors import Contracts, DescriptorError, ServerAwayError, read_descriptor_file
 from edge.transcoding.live import POLL_SECONDS, LiveTranscoder, ReadContracts
 from edge.transcoding.options import HeaderRules
 from edge.transcoding.profile import GRPC_GATEWAY, STRICT, Profile
@@ -121,7 +123,7 @@ async def proxying(settings: ProxySettings) -> AsyncIterator[LiveTranscoder]:
             await stack.enter_async_context(following(identity.feed, auth))
             await stack.enter_async_context(reporting(identity.refusals, auth))
             authorizer = KeyAuthorizer(identity.authenticator)
-        app = LiveTranscoder(_source(settings, channel), _builder(channel, PROFILES[settings.profile], authorizer))
+        app = LiveTranscoder(_source(settings, channel), _builder(settings, channel, authorizer))
         await _load(app, settings, channel)
         by_file = settings.descriptors is not None
         await stack.enter_async_context(
@@ -140,18 +142,29 @@ def _source(settings: ProxySettings, channel: grpc.aio.Channel) -> ReadContracts
 
 
 def _builder(
-    channel: grpc.aio.Channel, profile: Profile, authorizer: Authorizer | None
-) -> Callable[[Sequence[ServiceDescriptor]], Transcoder]:
-    def build(services: Sequence[ServiceDescriptor]) -> Transcoder:
-        return Transcoder(
+    settings: ProxySettings, channel: grpc.aio.Channel, authorizer: Authorizer | None
+) -> Callable[[Sequence[ServiceDescriptor]], Documented]:
+    profile = PROFILES[settings.profile]
+
+    def build(services: Sequence[ServiceDescriptor]) -> Documented:
+        transcoder = Transcoder(
             services,
             channel,
             profile=profile,
             authorize=authorizer,
             headers=_HEADERS if authorizer is None else _HEADERS_WITH_AUTH,
         )
+        return Documented(transcoder, partial(_document, settings, transcoder.routes))
 
     return build
+
+
+def _document(settings: ProxySettings, routes: Sequence[Route]) -> dict[str, Any]:
+    # Servers strip comments from what they reflect; a file may have them.
+    file = settings.descriptors
+    comments = Comments() if file is None else Comments.of_descriptor_set(file.read_bytes())
+    keyed = settings.auth is not None
+    return document_of(routes, PROFILES[settings.profile], title=settings.upstream, comments=comments, keyed=keyed)
 
 
 async def _load(app: LiveTranscoder, settings: ProxySettings, channel: grpc.aio.Channel) -> None:

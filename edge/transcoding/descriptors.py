@@ -49,11 +49,13 @@ class ServerAwayError(Exception):
 class Contracts:
     """A set of services, in the order in which they were read.
 
-    `fingerprint` is equal for equal files, whatever their order.
+    `fingerprint` is equal for equal files, whatever their order. `files` are what the services were made of, with the
+    comments where their source had them (`--include_source_info`); the descriptors keep none.
     """
 
     services: tuple[ServiceDescriptor, ...]
     fingerprint: bytes
+    files: tuple[FileDescriptorProto, ...]
 
     @property
     def has_rules(self) -> bool:
@@ -119,14 +121,16 @@ def contracts_of_files(files: Iterable[FileDescriptorProto]) -> Contracts:
         for name in own
         for service in pool.FindFileByName(name).services_by_name.values()  # declared order
     )
-    return Contracts(services, _fingerprint(by_name[name] for name in own))
+    given = tuple(by_name[name] for name in own)
+    return Contracts(services, _fingerprint(given), given)
 
 
 def contracts_of_modules(*modules: ModuleType) -> Contracts:
     """Return the contracts of generated `…_pb2` modules, in their own pool."""
-    files = [module.DESCRIPTOR for module in modules]
-    services = tuple(service for file in files for service in file.services_by_name.values())
-    return Contracts(services, _fingerprint(FileDescriptorProto.FromString(file.serialized_pb) for file in files))
+    descriptors = [module.DESCRIPTOR for module in modules]
+    services = tuple(service for file in descriptors for service in file.services_by_name.values())
+    files = tuple(FileDescriptorProto.FromString(file.serialized_pb) for file in descriptors)
+    return Contracts(services, _fingerprint(files), files)
 
 
 def bundled_file(name: str) -> FileDescriptorProto | None:

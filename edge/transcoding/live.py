@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from google.protobuf.descriptor import ServiceDescriptor
 from starlette.types import Receive, Scope, Send
 
 from edge.transcoding.descriptors import Contracts, DescriptorError, ServerAwayError
@@ -37,8 +36,8 @@ class Served(Protocol):
         ...
 
 
-Build = Callable[[Sequence[ServiceDescriptor]], Served]
-"""Compiles services; raises `RouteTableError`. Called in a thread of its own while requests are served."""
+Build = Callable[[Contracts], Served]
+"""Compiles contracts; raises `RouteTableError`. Called in a thread of its own while requests are served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class LiveTranscoder:
     async def load(self) -> None:
         """Read and compile for the first time; raises what `read` and `build` raise."""
         contracts = (await self._read()).require_rules()
-        self._current = self._build(contracts.services)
+        self._current = self._build(contracts)
         self._fingerprint = contracts.fingerprint
 
     async def reload(self) -> Change | None:
@@ -91,7 +90,7 @@ class LiveTranscoder:
             try:
                 contracts.require_rules()
                 # Compiling may take seconds for thousands of routes, and requests go on meanwhile.
-                served = await asyncio.to_thread(self._build, contracts.services)
+                served = await asyncio.to_thread(self._build, contracts)
             except (DescriptorError, RouteTableError):
                 self._refused = contracts.fingerprint
                 raise

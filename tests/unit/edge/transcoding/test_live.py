@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from google.protobuf.descriptor import ServiceDescriptor
 
 from edge.transcoding.app import Transcoder
 from edge.transcoding.descriptors import Contracts, DescriptorError, ServerAwayError, contracts_of_files
@@ -44,8 +43,8 @@ async def live(contract: Contract) -> AsyncIterator[LiveTranscoder]:
         yield app
 
 
-def transcoder(channel: grpc.aio.Channel, services: Sequence[ServiceDescriptor]) -> Transcoder:
-    return Transcoder(services, channel)
+def transcoder(channel: grpc.aio.Channel, contracts: Contracts) -> Transcoder:
+    return Transcoder(contracts.services, channel)
 
 
 def paths(app: LiveTranscoder) -> list[str]:
