@@ -20,7 +20,7 @@ from edge.transcoding.comments import Comments
 from edge.transcoding.descriptors import Contracts, DescriptorError, ServerAwayError, read_descriptor_file
 from edge.transcoding.live import POLL_SECONDS, LiveTranscoder, ReadContracts
 from edge.transcoding.options import HeaderRules
-from edge.transcoding.profile import GRPC_GATEWAY, STRICT, Profile
+from edge.transcoding.profile import GRPC_GATEWAY, STRICT
 from edge.transcoding.reflection import reconnections, reflect, transport_reason
 from edge.transcoding.routes import Route, RouteTableError
 from shared.identity.authenticator import Authenticator
@@ -143,28 +143,26 @@ def _source(settings: ProxySettings, channel: grpc.aio.Channel) -> ReadContracts
 
 def _builder(
     settings: ProxySettings, channel: grpc.aio.Channel, authorizer: Authorizer | None
-) -> Callable[[Sequence[ServiceDescriptor]], Documented]:
+) -> Callable[[Contracts], Documented]:
     profile = PROFILES[settings.profile]
 
-    def build(services: Sequence[ServiceDescriptor]) -> Documented:
+    def build(contracts: Contracts) -> Documented:
         transcoder = Transcoder(
-            services,
+            contracts.services,
             channel,
             profile=profile,
             authorize=authorizer,
             headers=_HEADERS if authorizer is None else _HEADERS_WITH_AUTH,
         )
-        return Documented(transcoder, partial(_document, settings, transcoder.routes))
+        keyed = authorizer is not None
+
+        def document() -> dict[str, Any]:
+            comments = Comments.of_files(contracts.files)
+            return document_of(transcoder.routes, profile, title=settings.upstream, comments=comments, keyed=keyed)
+
+        return Documented(transcoder, document)
 
     return build
-
-
-def _document(settings: ProxySettings, routes: Sequence[Route]) -> dict[str, Any]:
-    # Servers strip comments from what they reflect; a file may have them.
-    file = settings.descriptors
-    comments = Comments() if file is None else Comments.of_descriptor_set(file.read_bytes())
-    keyed = settings.auth is not None
-    return document_of(routes, PROFILES[settings.profile], title=settings.upstream, comments=comments, keyed=keyed)
 
 
 async def _load(app: LiveTranscoder, settings: ProxySettings, channel: grpc.aio.Channel) -> None:

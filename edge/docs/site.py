@@ -40,6 +40,7 @@ _ASSETS: Mapping[str, str] = {
     "gaia.css": "text/css; charset=utf-8",
     "favicon.svg": "image/svg+xml",
 }
+_DOCUMENT, _PAGE, _ASSETS_AT = "/openapi.json", "/docs", "/docs/assets/"
 _ALWAYS_ASK = "no-cache"
 """A copy may be kept, and is asked for again with its ETag."""
 
@@ -78,12 +79,17 @@ class Site:
             make = _File.of_brotli if name.endswith(".br") else _File.of
             self._assets[name.removesuffix(".br")] = make(media_type, data)
 
+    @staticmethod
+    def paths() -> list[str]:
+        """Returns the paths of all pages."""
+        return [_DOCUMENT, _PAGE, *(_ASSETS_AT + name.removesuffix(".br") for name in _ASSETS)]
+
     def pages(self) -> dict[str, Page]:
         """Returns what answers GET, by path."""
-        assets = {f"/docs/assets/{name}": self._page(file, {}) for name, file in self._assets.items()}
+        assets = {_ASSETS_AT + name: self._page(file, {}) for name, file in self._assets.items()}
         # Programs of other origins may read the document: it holds nothing that is not public.
         document = self._page(self._document, {"access-control-allow-origin": "*"})
-        return {"/openapi.json": document, "/docs": self._page(self._index, _PAGE_HEADERS), **assets}
+        return {_DOCUMENT: document, _PAGE: self._page(self._index, _PAGE_HEADERS), **assets}
 
     def _page(self, file: _File, headers: Mapping[str, str]) -> Page:
         async def page(request: Request) -> Response:

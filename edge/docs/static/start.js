@@ -6,7 +6,7 @@ const follow = () => document.documentElement.classList.toggle("dark-mode", dark
 dark.addEventListener("change", follow);
 follow();
 
-SwaggerUIBundle({
+const ui = SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#docs",
   deepLinking: true,
@@ -19,4 +19,7 @@ SwaggerUIBundle({
   // A key stays in the page's memory, and the document is sent to nobody.
   persistAuthorization: false,
   validatorUrl: null,
+  onComplete: () => {
+    document.title = `${ui.specSelectors.info().get("title")} API`;
+  },
 });
