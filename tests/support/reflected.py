@@ -1,7 +1,7 @@
 """gRPC servers of contracts given as text: they echo, and describe themselves by reflection."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -48,7 +48,6 @@ class EchoServer:
     """
 
     def __init__(self, pool: DescriptorPool, names: Collection[str], *, streamed: int = 3) -> None:
-        self.server = grpc.aio.server()
         self.services = [pool.FindServiceByName(name) for name in names]
         self.streamed = streamed
         self.hold = asyncio.Event()
@@ -84,16 +83,15 @@ async def running_echo(
     port: int = 0,
     versions: Collection[str] = ("v1", "v1alpha"),
     listed: Collection[str] | None = None,
-    grace: float | None = None,
+    options: Sequence[tuple[str, int]] = (),
 ) -> AsyncIterator[tuple[EchoServer, int]]:
     """Serve contracts on a port of the loopback address, and give the server with its port.
 
-    `versions` are those of reflection, `listed` the services that it names (all, by default). Servers may share a
-    port. `grace` is how long calls in flight may go on at the end.
+    `versions` are those of reflection, `listed` the services that it names (all, by default), `options` gRPC's.
     """
     pool = compile_contracts({"items.proto": source} if isinstance(source, str) else source)
     echo = EchoServer(pool, names)
-    server = echo.server
+    server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers(tuple(echo.handler(service) for service in echo.services))
     add_reflection(server, pool, names if listed is None else listed, versions)
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
@@ -101,7 +99,7 @@ async def running_echo(
     try:
         yield echo, bound
     finally:
-        await server.stop(grace)
+        await server.stop(None)
 
 
 def add_reflection(

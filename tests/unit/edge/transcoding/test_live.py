@@ -17,6 +17,7 @@ from edge.transcoding.live import LiveTranscoder
 from edge.transcoding.reflection import reconnections, reflect
 from edge.transcoding.routes import RouteTableError
 from tests.support.asgi_server import running_asgi
+from tests.support.forwarder import forwarding
 from tests.support.ports import free_port
 from tests.support.reflected import AMBIGUOUS, FIRST, SECOND, WITHOUT_RULES, running_echo
 from tests.support.waiting import eventually
@@ -137,36 +138,34 @@ async def test_polling_tells_of_a_fault_and_of_an_absence_once(caplog: pytest.Lo
 
 
 async def test_a_backend_that_changes_its_contract_under_load_fails_no_request() -> None:
-    """Two servers share a port: the new one starts, the old one drains; streams and calls go on all the while."""
-    port = free_port()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        app = LiveTranscoder(partial(reflect, channel), partial(transcoder, channel))
-        async with (
-            running_asgi(app) as url,
-            httpx.AsyncClient(base_url=url, timeout=20) as http,
-            running_echo(FIRST, port=port, grace=20) as (old, _),
-        ):
-            await app.load()
-            async with following(app, poll=0.2, changes=reconnections(channel)), asyncio.TaskGroup() as group:
-                assert (await http.put("/v1/items/a", json={"colour": "red"})).status_code == 405
-                stop = asyncio.Event()
-                old.hold.clear()
-                stream = group.create_task(http.get("/v1/items/s:watch?count=7"))
-                await old.streaming.wait()
-                load = [group.create_task(call_until(stop, http, n)) for n in range(8)]
-                async with running_echo(SECOND, port=port, grace=20):
-                    draining = group.create_task(stop_server(old))
-                    # The new field and the new method are there without anybody having restarted the edge.
-                    await eventually(lambda: put_works(http))
-                    assert not draining.done()
-                    old.hold.set()
-                    response = await stream
-                    await draining
-                    stop.set()
-                    calls = sum([await task for task in load])
-                    assert response.status_code == 200
-                    assert response.text == '{"name":"s","count":7}\n' * 4
-                    assert calls > 20
+    """A new release takes the place of the old one, connection by connection; calls and streams go on all the while."""
+    aging = [("grpc.max_connection_age_ms", 300)]
+    async with running_echo(FIRST, options=aging) as (old, port), forwarding(port) as balancer:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{balancer.port}") as channel:
+            app = LiveTranscoder(partial(reflect, channel), partial(transcoder, channel))
+            async with running_asgi(app) as url, httpx.AsyncClient(base_url=url, timeout=20) as http:
+                await app.load()
+                async with following(app, changes=reconnections(channel)), asyncio.TaskGroup() as group:
+                    assert (await http.put("/v1/items/a", json={"colour": "red"})).status_code == 405
+                    old.hold.clear()
+                    stream = group.create_task(http.get("/v1/items/s:watch?count=7"))
+                    await old.streaming.wait()
+                    stop = asyncio.Event()
+                    load = [group.create_task(call_until(stop, http, n)) for n in range(8)]
+                    async with running_echo(SECOND) as (_, new_port):
+                        balancer.target = new_port
+                        # The new field and the new method are there without anybody having restarted the edge.
+                        await eventually(lambda: put_works(http))
+                        stop.set()
+                        calls = sum([await task for task in load])
+                        # What began with the old contract ends with it.
+                        assert not stream.done()
+                        old.hold.set()
+                        response = await stream
+        assert response.status_code == 200
+        assert response.text == '{"name":"s","count":7}\n' * 4
+        assert calls > 20
+        assert balancer.forwarded[-1] == new_port
 
 
 async def call_until(stop: asyncio.Event, http: httpx.AsyncClient, number: int) -> int:
@@ -177,10 +176,6 @@ async def call_until(stop: asyncio.Event, http: httpx.AsyncClient, number: int) 
         assert response.json()["name"] == f"n{number}"
         calls += 1
     return calls
-
-
-async def stop_server(echo: Any) -> None:
-    await echo.server.stop(20)
 
 
 async def put_works(http: httpx.AsyncClient) -> bool:
