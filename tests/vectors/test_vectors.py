@@ -75,7 +75,9 @@ async def test_vector(vector: Vector, bench: Bench) -> None:
 def check_calls(vector: Vector, calls: list[Call]) -> None:
     """Compare what the backend got."""
     if vector.get("method") is None and "method" in vector.keys:
-        assert calls == []
+        # A streamed call opens while its first message is still being read; a wrong one cancels it with nothing sent.
+        # Every other call carries its one message.
+        assert [call for call in calls if call.messages] == []
     if not vector.get("method"):
         return
     assert [call.method.partition(".v1.")[2] for call in calls] == [vector.get("method")]
