@@ -9,7 +9,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from edge.transcoding.codec import JsonOptions
 from edge.transcoding.comments import split_summary
 from edge.transcoding.media import BodyFormat
-from edge.transcoding.openapi_bodies import NO_BODY, ReplyBodies, RequestBodies, is_raw, phrase, record_name
+from edge.transcoding.openapi_bodies import NO_BODY, ReplyBodies, RequestBodies, is_raw, phrase
 from edge.transcoding.openapi_components import JsonSchema
 from edge.transcoding.openapi_examples import Examples, NoExampleError
 from edge.transcoding.openapi_options import PROBLEM_ERROR, STATUS_ERROR, ErrorBody, OpenApiOptions, OperationNotes
@@ -23,6 +23,7 @@ from edge.transcoding.schema import Schema
 
 OPENAPI = "3.1.1"
 _JSON = BodyFormat.JSON.value
+_LINES = frozenset((Framing.NDJSON.value, Framing.SSE.value))
 _RANGE = {
     "name": "Range",
     "in": "header",
@@ -72,7 +73,7 @@ class _Writer:
         services = list(dict.fromkeys(route.method.containing_service for route in routes))
         names = _service_names(services)
         paths: dict[str, dict[str, Any]] = {path: dict(item) for path, item in options.paths.items()}
-        examples: list[tuple[dict[str, Any], JsonSchema]] = []
+        examples: list[tuple[str, dict[str, Any]]] = []
         for placed in place(routes):
             notes = options.notes(placed.route)
             operation = self._operation(placed, notes, names[placed.route.method.containing_service])
@@ -132,8 +133,7 @@ class _Writer:
         if not content:
             return None
         content = {media_type: dict(media) for media_type, media in content.items()}
-        if notes.request_example is not None and _JSON in content:
-            content[_JSON]["example"] = notes.request_example
+        _give_example(content, notes.request_example)
         # An empty body would be an empty message, but nobody means that.
         return {"content": content, "required": True}
 
@@ -176,12 +176,12 @@ class _Writer:
             return {media_type: dict(media) for media_type, media in notes.reply.items()}, text
         output = self._shapes.message(method.output_type)
         content = self._replies.of(output, options, route.response_body, streams=method.server_streaming)
-        if notes.reply_example is not None and _JSON in content:
-            content[_JSON]["example"] = notes.reply_example
+        _give_example(content, notes.reply_example)
         if method.server_streaming and not is_raw(output, route.response_body):
             text += f". A stream: {_stream_forms(content, options.end_marker)}"
         if options.alternative is not None:
             other, said = self._alternative(route, options.alternative)
+            _give_example(other, notes.alternative_example)
             content, text = {**other, **content}, text + said
         return content, text
 
@@ -212,19 +212,21 @@ class _Writer:
         for style in self._styles:
             body = self._errors[style]
             own[body.name] = body.schema
-            if body.record is not None:
-                own[record_name(body)] = body.record
+        own |= self._replies.records
         named = self._schemas.named(own)
         return dict(sorted({**named, **own}.items()))
 
     def _add_examples(
-        self, wanting: Iterable[tuple[dict[str, Any], JsonSchema]], components: Mapping[str, JsonSchema]
+        self, wanting: Iterable[tuple[str, dict[str, Any]]], components: Mapping[str, JsonSchema]
     ) -> None:
         examples = Examples(components)
-        for media, schema in wanting:
+        for media_type, media in wanting:
+            schema, given = media["schema"], media.pop("example", None)
             try:
-                given = media.get("example")
-                media["example"] = examples.of(schema) if given is None else examples.completed(schema, given)
+                if media_type in _LINES:
+                    media["example"] = given if isinstance(given, str) else examples.stream(media_type, schema, given)
+                else:
+                    media["example"] = examples.of(schema) if given is None else examples.completed(schema, given)
             except NoExampleError:
                 continue
 
@@ -258,13 +260,20 @@ def _stream_forms(content: Mapping[str, Any], end_marker: str) -> str:
     return "; ".join(f"`{media_type}`, {form}" for media_type, form in forms.items() if media_type in content)
 
 
-def _wanting(operation: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], JsonSchema]]:
-    """Yield the JSON media objects that want an example, or want theirs completed, with their schemas."""
+def _give_example(content: Mapping[str, dict[str, Any]], example: Any) -> None:
+    """Put an example, a list of messages for a stream, where it is to be completed later."""
+    for media_type, media in content.items():
+        if example is not None and (media_type == _JSON or media_type in _LINES):
+            media["example"] = example
+
+
+def _wanting(operation: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the media objects that want an example, or want theirs completed, with their media types."""
     bodies = [response for code, response in operation["responses"].items() if code.startswith("2")]
-    request = operation.get("requestBody", {})
-    if "example" not in request.get("content", {}).get(_JSON, {}):
-        bodies.append(request)
+    bodies.append(operation.get("requestBody", {}))
+    done: list[dict[str, Any]] = []
     for body in bodies:
-        media = body.get("content", {}).get(_JSON)
-        if media is not None and "schema" in media:
-            yield media, media["schema"]
+        for media_type, media in body.get("content", {}).items():
+            if (media_type == _JSON or media_type in _LINES) and "schema" in media and media not in done:
+                done.append(media)
+                yield media_type, media

@@ -101,6 +101,8 @@ class ReplyBodies:
         self._schemas = schemas
         self._profile = profile
         self._errors = errors
+        self.records: dict[str, JsonSchema] = {}
+        """The schemas of errors inside streams, by the names that `of` has referred to them by."""
 
     def of(self, output: MessageShape, options: MethodOptions, response_body: str, *, streams: bool) -> dict[str, Any]:
         """Return the media types of a method's answers, with their schemas; empty where it answers without a body."""
@@ -133,11 +135,15 @@ class ReplyBodies:
     def _streamed(self, message: JsonSchema, options: MethodOptions) -> dict[str, Any]:
         """Return the framings of a stream, each with the schema of one record, or of the whole array."""
         body = self._errors[options.error_style]
-        record = reference(body.name if body.record is None else record_name(body))
+        record = reference(body.name)
         if self._profile.stream_envelope:
             result = object_schema({"result": message}, ["result"])
             failed = object_schema({"error": reference(body.name)}, ["error"])
             return {BodyFormat.JSON.value: {"schema": {"anyOf": [result, failed]}}}
+        if body.record is not None:
+            name = f"{body.name}Record"
+            self.records[name] = body.record
+            record = reference(name)
         content = {}
         for framing in Framing if options.framing is None else (options.framing,):
             content[framing.value] = {"schema": _framed(framing, message, record, options.end_marker)}
@@ -160,11 +166,6 @@ def _framed(framing: Framing, message: JsonSchema, record: JsonSchema, end_marke
 def reference(name: str) -> JsonSchema:
     """Return a reference to a component."""
     return {"$ref": f"#/components/schemas/{name}"}
-
-
-def record_name(body: ErrorBody) -> str:
-    """Return the name of the component for a style's records in streams."""
-    return f"{body.name}Record"
 
 
 def phrase(status: int) -> str:

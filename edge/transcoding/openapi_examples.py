@@ -1,10 +1,12 @@
 """Examples made from schemas: one value that fits, whose texts say which field they stand in."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge.transcoding.openapi_components import JsonSchema
+from edge.transcoding.options import Framing
 
 _MAX_DEPTH = 6
 _BY_FORMAT: Mapping[str, str] = {
@@ -40,6 +42,24 @@ class Examples:
     def of(self, schema: JsonSchema) -> Any:
         """Return a value that fits a schema; raises `NoExampleError`."""
         return self._value(schema, "text", ())
+
+    def stream(self, media_type: str, schema: JsonSchema, given: Sequence[Any] | None) -> str:
+        """Return the text of a stream of the messages given, or of one message, framed as the media type says.
+
+        The schema is that of one record, as `openapi_bodies` writes it: a message or an error. Raises `NoExampleError`.
+        """
+        end = ""
+        if media_type == Framing.SSE.value:
+            data = schema.get("properties", {}).get("data", {})
+            choices = data.get("anyOf", [data])
+            end = "".join(f"data: {choice['const']}\n\n" for choice in choices if "const" in choice)
+            schema = choices[-1].get("contentSchema", {})
+        message = schema["anyOf"][0] if "anyOf" in schema else schema
+        values = [self.of(message)] if given is None else [self.completed(message, one) for one in given]
+        texts = [json.dumps(value, ensure_ascii=False, separators=(",", ":")) for value in values]
+        if media_type == Framing.SSE.value:
+            return "".join(f"data: {text}\n\n" for text in texts) + end
+        return "".join(f"{text}\n" for text in texts)
 
     def completed(self, schema: JsonSchema, example: Any) -> Any:
         """Return an example with what its schema requires and it lacks; raises `NoExampleError`.

@@ -42,8 +42,8 @@ class OperationNotes:
     - `parameter_examples`: values by the parameters' names; for those that a call needs, as pages fill them in.
     - `headers`: headers of successful responses.
     - `request`, `reply`: what the bytes of a google.api.HttpBody are; also replaces what the contract says.
-    - `request_example`, `reply_example`: bodies; generated from the schemas where they are None. What the schema
-      requires of a reply and its example lacks is added.
+    - `request_example`, `reply_example`, `alternative_example`: bodies, lists of messages for streams; generated from
+      the schemas where they are None. What a schema requires and an example lacks is added.
     """
 
     remark: str = ""
@@ -56,6 +56,7 @@ class OperationNotes:
     reply: Content | None = None
     request_example: Any = None
     reply_example: Any = None
+    alternative_example: Any = None
 
 
 def no_notes(_route: Route) -> OperationNotes:

@@ -1,6 +1,5 @@
 """Calls every operation of an OpenAPI document once, as its examples say, and holds the answers to the document."""
 
-import json
 import re
 import uuid
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.openapi import METHODS, faults_of_value
+from tests.support.openapi import METHODS, faults_of_body
 
 _VARIABLE = re.compile(r"/\{[^}]+\}")
 _JSON = "application/json"
@@ -84,30 +83,11 @@ class Stranger:
         media = content.get(media_type) or content.get("*/*")
         if media is None:
             return [f"{media_type} is not documented"], ""
-        schema = media["schema"]
-        if media_type == _JSON:
-            found = faults_of_value(self._document, schema, response.json())
-        elif media_type == "text/event-stream":
-            found = self._events(schema["properties"]["data"], response.text)
-        elif media_type == "application/x-ndjson":
-            lines = [json.loads(line) for line in response.text.splitlines()]
-            found = [fault for line in lines for fault in faults_of_value(self._document, schema, line)]
-        else:
-            found = []
+        schema = media.get("schema", {})
+        body = response.json() if media_type == _JSON else response.text
+        known = media_type in (_JSON, "text/event-stream", "application/x-ndjson")
+        found = faults_of_body(self._document, media_type, schema, body) if known else []
         return found, schema.get("$ref", "").rpartition("/")[2] if media_type == _JSON else ""
-
-    def _events(self, data: Mapping[str, Any], text: str) -> list[str]:
-        choices = data.get("anyOf", [data])
-        ends = [choice["const"] for choice in choices if "const" in choice]
-        events = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
-        if not events:
-            return ["a stream without events"]
-        if ends and events.pop() not in ends:
-            return ["a stream without its end"]
-        values = [json.loads(event) for event in events]
-        return [
-            fault for value in values for fault in faults_of_value(self._document, choices[-1]["contentSchema"], value)
-        ]
 
 
 def in_order(document: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -5,7 +5,6 @@ from typing import Any
 
 import httpx
 import pytest
-from google.protobuf.descriptor_pool import DescriptorPool
 
 from edge.docs.beside import Documented, document_of
 from edge.transcoding.app import Transcoder
@@ -59,7 +58,7 @@ async def test_what_the_documentation_does_not_take_goes_to_the_routes(http: htt
 
 
 async def test_contracts_keep_the_paths_that_they_declare():
-    pool: DescriptorPool = compile_contracts({"own.proto": OF_ITS_OWN})
+    pool = compile_contracts({"own.proto": OF_ITS_OWN})
     async with running_library() as (_, channel):
         transcoder = Transcoder([pool.FindServiceByName("own.v1.Own")], channel)
         app = Documented(transcoder, document)
