@@ -1,9 +1,11 @@
 """The documentation over HTTP."""
 
 import gzip
+import json
 import re
 from collections.abc import AsyncIterator
 from importlib import resources
+from pathlib import Path
 
 import brotli  # type: ignore[import-untyped] # no stubs exist
 import httpx
@@ -86,6 +88,13 @@ async def test_the_page_may_load_nothing_from_elsewhere_and_run_no_script_of_its
     assert (rules["script-src"], rules["style-src"], rules["connect-src"]) == ("'self'", "'self'", "'self'")
     assert "unsafe" not in policy
     assert "<style" not in (await http.get("/docs")).text
+
+
+def test_what_is_vendored_is_what_the_lock_pins():
+    lock = json.loads((Path(__file__).parents[4] / "deploy" / "docs" / "package-lock.json").read_text())
+    version = lock["packages"]["node_modules/swagger-ui-dist"]["version"]
+    bundle = brotli.decompress((STATIC / "swagger-ui-bundle.js.br").read_bytes())
+    assert f'"{version}"'.encode() in bundle, "run python -m deploy.docs.vendor"
 
 
 def test_the_licences_of_what_is_vendored_are_kept_beside_it():
