@@ -90,7 +90,8 @@ def _show(app: "LiveTranscoder", settings: "ProxySettings", listener: socket.soc
     shown = f"[{host}]" if ":" in host else host
     keys = "every route needs an API key" if settings.auth is not None else "no key is asked for"
     reload = "SIGHUP reads the file again" if settings.descriptors is not None else "changes are followed"
-    print(f"Serving {settings.upstream} at http://{shown}:{port} ({settings.profile}; {keys}; {reload}).", flush=True)
+    print(f"Serving {settings.upstream} at http://{shown}:{port} ({settings.profile}; {keys}; {reload}).")
+    print(f"Documentation: http://{shown}:{port}/docs", flush=True)
 
 
 def _row(route: "Route") -> tuple[str, str, str, str]:

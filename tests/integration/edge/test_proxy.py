@@ -79,6 +79,8 @@ async def test_a_server_of_somebody_else_is_served_in_one_command(tmp_path: Path
         assert (await http.delete("/v1/operations/a")).status_code == 200
         missing = await http.get("/v1/operations/a")
         assert (missing.status_code, missing.json()["message"]) == (404, "there is no operations/a")
+        document = (await http.get("/openapi.json")).json()
+        assert set(document["paths"]["/v1/operations"]) == {"get"}
         wrong = await http.get("/v1/operations?pagesize=1")
         assert wrong.status_code == 400
         assert 'did you mean "page_size"' in wrong.json()["message"]
