@@ -177,7 +177,7 @@ class MultipartMessages:
             data, more = await body.receive()
             received += len(data)
             if received > self._body_limit:
-                raise await body_too_large(body, self._body_limit)
+                raise await body_too_large(body, self._body_limit, more=more)
             for event in parts.feed(data):
                 if isinstance(event, Part):
                     part, text = event, bytearray()

@@ -59,16 +59,19 @@ class RawMessages:
             data, more = await body.receive()
             received += len(data)
             if received > self._body_limit:
-                raise await body_too_large(body, self._body_limit)
+                raise await body_too_large(body, self._body_limit, more=more)
             if data or first:
                 yield self._first.bind(captures, query, data, content_type).SerializeToString()
             if first:
                 captures, query, content_type, first = (), b"", None, False
 
 
-async def body_too_large(body: Body, limit: int) -> RpcFailure:
-    """Return the failure of a streamed body beyond its limit, when the client has sent the rest or too much of it."""
-    ended = await body.drain()
+async def body_too_large(body: Body, limit: int, *, more: bool) -> RpcFailure:
+    """Return the failure of a streamed body beyond its limit, when the client has sent the rest or too much of it.
+
+    `more` says whether anything is to come at all.
+    """
+    ended = not more or await body.drain()
     return failure(
         Code.INVALID_ARGUMENT,
         f"the request body is larger than this route's limit of {limit} bytes",

@@ -40,7 +40,7 @@ class JsonMessages:
             data, more = await body.receive()
             received += len(data)
             if received > self._body_limit:
-                raise await body_too_large(body, self._body_limit)
+                raise await body_too_large(body, self._body_limit, more=more)
             for value in values.feed(data) if more else _last(values, data):
                 count += 1
                 yield self._message(count, captures, query, value)
