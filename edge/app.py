@@ -21,6 +21,7 @@ from gaia.chat.v1 import (
 )
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -77,6 +78,17 @@ HEADERS = HeaderRules(
     # What a translation between dialects had to drop is told, never silent.
     returned=(*HeaderRules().returned, "gaia-left-out"),
 )
+EXPOSED = (
+    "x-request-id",
+    "retry-after",
+    "location",
+    "etag",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "gaia-left-out",
+)
+"""Response headers that a page of another origin may read."""
 # What is not known is null, so that clients can index every field that the contract names.
 PROFILE = replace(STRICT, emit_defaults=True, emit_nulls=True, null_optionals=True)
 
@@ -107,7 +119,21 @@ async def serving(settings: EdgeSettings) -> AsyncIterator[ASGIApp]:
         )
         pages = Pages(HealthReporter(channels, version()), version())
         site = Site(orjson.dumps(gaia_document(transcoder.routes, PROFILE, version())))
-        yield Edge(Starlette(routes=page_routes(pages, site)), transcoder)
+        yield _for_browsers(Edge(Starlette(routes=page_routes(pages, site)), transcoder), settings.cors_origins)
+
+
+def _for_browsers(app: ASGIApp, origins: str) -> ASGIApp:
+    """Lets pages of these origins call; without any, browsers go by their same-origin rule and nothing is added."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins.split(","),
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED,
+        max_age=600,
+    )
 
 
 class Edge:

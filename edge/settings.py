@@ -27,6 +27,8 @@ class EdgeSettings(CommonSettings):
     """How many keys' identities are kept."""
     trusted_proxies: int = Field(default=0, ge=0, le=8)
     """How many proxies in front of the edge add to X-Forwarded-For; 0 takes the peer's own address."""
+    cors_origins: str = Field(default="", pattern=r"^(\*|https?://[^\s,/]+(,https?://[^\s,/]+)*)?$")
+    """Origins whose pages may call, such as `https://game.example,https://xr.example`; `*` is any, empty is none."""
     rate_limit_url: RateLimitUrl | None = Field(default=None)
     """Redis or Valkey that counts for several edges together; unset, each edge counts by itself."""
     requests_per_minute_per_key: int = Field(default=0, ge=0)

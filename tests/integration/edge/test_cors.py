@@ -1,0 +1,54 @@
+"""Pages of other origins: those that are named may call, no others."""
+
+import pytest
+
+from edge.settings import EdgeSettings
+from shared.settings import SettingsError, load
+from tests.support.auth import Auth
+from tests.support.edge import running_edge
+
+ME = "/api/v1/auth/me"
+GAME = "https://game.example"
+
+
+def preflight(origin: str) -> dict[str, str]:
+    return {
+        "origin": origin,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "x-api-key,content-type",
+    }
+
+
+async def test_a_named_origin_may_call_with_a_key_and_read_what_the_edge_tells(auth: Auth, admin_key: str):
+    async with running_edge(auth.address, cors_origins=f"{GAME},https://xr.example") as edge:
+        asked = await edge.options("/api/v0.2/chat", headers=preflight(GAME))
+        assert asked.status_code == 200
+        assert asked.headers["access-control-allow-origin"] == GAME
+        assert "x-api-key" in asked.headers["access-control-allow-headers"].lower()
+        reply = await edge.get(ME, headers={"origin": GAME, "x-api-key": admin_key})
+        assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (200, GAME)
+        assert "x-request-id" in reply.headers["access-control-expose-headers"]
+        refused = await edge.get(ME, headers={"origin": GAME})
+        assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, GAME)
+
+
+async def test_another_origin_may_not(auth: Auth, admin_key: str):
+    async with running_edge(auth.address, cors_origins=GAME) as edge:
+        asked = await edge.options("/api/v0.2/chat", headers=preflight("https://evil.example"))
+        assert asked.status_code == 400
+        reply = await edge.get(ME, headers={"origin": "https://evil.example", "x-api-key": admin_key})
+        assert "access-control-allow-origin" not in reply.headers
+
+
+async def test_unless_told_no_origin_may(auth: Auth, admin_key: str):
+    async with running_edge(auth.address) as edge:
+        reply = await edge.get(ME, headers={"origin": GAME, "x-api-key": admin_key})
+        assert reply.status_code == 200
+        assert "access-control-allow-origin" not in reply.headers
+
+
+@pytest.mark.parametrize("origins", ["game.example", "https://a.example/path", "https://a.example, https://b.example"])
+def test_what_is_no_origin_is_named(monkeypatch: pytest.MonkeyPatch, origins: str):
+    monkeypatch.setenv("GAIA_CORS_ORIGINS", origins)
+    with pytest.raises(SettingsError, match="GAIA_CORS_ORIGINS"):
+        load(EdgeSettings)
