@@ -7,11 +7,11 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from services.chat.chatting import WHOLE_WORDS, Chat, ChatCall, Chatted, Prepared, allowed_seconds
-from services.chat.completing import Completions, PreparedCompletion, new_id
+from services.chat.completing import Completions, PreparedCompletion
 from services.chat.conversations import no_conversation, parse_conversation_id
 from services.chat.dialects import combined
 from services.chat.dialects.openai_chat import CompletionRequest
-from services.chat.dialects.openai_chat_reply import ChunkWriter
+from services.chat.dialects.openai_chat_reply import ChunkWriter, new_id
 from services.chat.personas import DEFAULT_ID, no_persona
 from services.chat.responding import Fallback
 from services.chat.selection import Selector, check_wish

@@ -1,7 +1,6 @@
-"""Stateless completions for the SDKs: the client brings the whole conversation each time."""
+"""Stateless calls of the SDKs, whatever their dialect: the client brings the whole conversation each time."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -9,10 +8,7 @@ from dataclasses import dataclass
 
 from services.chat.catalogue import Catalogue
 from services.chat.conversations import no_conversation
-from services.chat.dialects.openai_chat import CompletionRequest
-from services.chat.dialects.openai_chat_reply import DONE, ChunkWriter, completion
-from services.chat.dialects.openai_content import new_input
-from services.chat.providers.base import OPENAI_FAMILY
+from services.chat.dialects.base import Asked
 from services.chat.recording import Recorder
 from services.chat.records import stored_reply
 from services.chat.responding import Fallback, Responder
@@ -25,10 +21,10 @@ from services.chat.turn import Reply, Turn
 class PreparedCompletion:
     """A request whose model is known and whose turn is translated. `left_out` names preferences not heeded."""
 
-    request: CompletionRequest
+    request: Asked
     selection: Selection
     turn: Turn
-    is_same_family: bool
+    is_same_dialect: bool
     left_out: Sequence[str]
     user_id: uuid.UUID
     request_id: str
@@ -55,9 +51,7 @@ class Completions:
         self._store = store
         self._recorder = recorder
 
-    async def prepare(
-        self, request: CompletionRequest, user_id: str, request_id: str, seconds: float
-    ) -> PreparedCompletion:
+    async def prepare(self, request: Asked, user_id: str, request_id: str, seconds: float) -> PreparedCompletion:
         """Finds the model and translates the request for it.
 
         Raises NotFound for the model, InvalidArgument for what its provider has no counterpart of, Unavailable when the
@@ -68,7 +62,7 @@ class Completions:
 
     async def prepare_for(
         self,
-        request: CompletionRequest,
+        request: Asked,
         selection: Selection,
         user_id: str,
         request_id: str,
@@ -81,27 +75,26 @@ class Completions:
         """
         deadline = asyncio.get_running_loop().time() + seconds
         model = selection.model
-        is_same_family = self._responder.family(model) == OPENAI_FAMILY
+        is_same_dialect = self._responder.speaks(model, request.dialect)
         left_out: tuple[str, ...] = ()
-        if is_same_family:
-            turn = request.same_family()
+        if is_same_dialect:
+            turn = request.same_dialect()
         else:
-            turn, foreign = request.other_family()
+            turn, foreign = request.translated()
             turn, unheeded = self._responder.fit(turn, model)
             left_out = (*foreign, *unheeded)
         await self._recorder.check()
         owner = uuid.UUID(user_id)
         return PreparedCompletion(
-            request, selection, turn, is_same_family, left_out, owner, request_id, deadline, conversation_id
+            request, selection, turn, is_same_dialect, left_out, owner, request_id, deadline, conversation_id
         )
 
     async def answer(self, prepared: PreparedCompletion) -> Completed:
         """Returns the response, once the reply is stored."""
         answer = await self._responder.complete(prepared.turn, prepared.selection, prepared.deadline)
         conversation_id = await self._store_reply(prepared, answer.reply)
-        body = answer.reply.openai_body
-        if not prepared.is_same_family:
-            body = completion(answer.reply, completion_id=new_id(), created=int(time.time()), model=answer.model.id)
+        same = prepared.is_same_dialect
+        body = answer.reply.body if same else prepared.request.encode(answer.reply, answer.model.id)
         return Completed(body, answer.reply, answer.model.provider, conversation_id)
 
     async def stream(self, prepared: PreparedCompletion) -> AsyncGenerator[bytes]:
@@ -109,8 +102,7 @@ class Completions:
 
         When the provider or the caller breaks off, what arrived is stored as incomplete.
         """
-        request = prepared.request
-        writer = ChunkWriter(completion_id=new_id(), created=int(time.time()), include_usage=request.include_usage)
+        writer = None if prepared.is_same_dialect else prepared.request.writer()
         answer = self._responder.stream(prepared.turn, prepared.selection, prepared.deadline)
         is_whole = False
         try:
@@ -118,8 +110,7 @@ class Completions:
                 async for event in events:
                     if isinstance(event, Fallback):
                         continue
-                    same = prepared.is_same_family
-                    records = event.openai_records if same else writer.write(event, answer.model.id)
+                    records = event.records if writer is None else writer.write(event, answer.model.id)
                     if records:
                         yield records
             is_whole = True
@@ -129,14 +120,16 @@ class Completions:
                 await self._recorder.rescue(lambda: self._write(prepared, broken, is_complete=False))
         reply = answer.reply.build()
         await self._store_reply(prepared, reply)
-        yield (b"" if prepared.is_same_family else writer.end(reply.usage)) + DONE
+        last = answer.reply.last_record if writer is None else writer.end(reply)
+        if last := last + prepared.request.end_marker:
+            yield last
 
     async def _store_reply(self, prepared: PreparedCompletion, reply: Reply) -> uuid.UUID:
         return await self._recorder.keep(self._write(prepared, reply, is_complete=True))
 
     async def _write(self, prepared: PreparedCompletion, reply: Reply, *, is_complete: bool) -> uuid.UUID:
         model, keep = prepared.selection.model, prepared.request.keeps_content
-        messages = new_input(prepared.request.body["messages"], keep_content=keep)
+        messages = [*prepared.request.new_input()]
         messages.append(stored_reply(reply, model.provider, model.id, is_complete=is_complete, keep_content=keep))
         if prepared.conversation_id is not None:
             kept_in = prepared.conversation_id
@@ -144,8 +137,3 @@ class Completions:
                 raise no_conversation(str(kept_in))
             return kept_in
         return await self._store.add_completion(prepared.user_id, prepared.request_id, messages)
-
-
-def new_id() -> str:
-    """Makes the id of a completion."""
-    return f"chatcmpl-{uuid.uuid4().hex}"

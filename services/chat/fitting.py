@@ -10,13 +10,17 @@ NEUTRAL_TEMPERATURE = 1.0
 """What every provider takes when nothing is said; leaving it out changes nothing."""
 
 
+_FIELDS = {"thinking": "thinking_tokens"}
+"""Fields of a Turn by what clients call them, where that is something else."""
+
+
 def fit(turn: Turn, provider: str, takes: AbstractSet[str]) -> tuple[Turn, tuple[str, ...]]:
     """Returns the turn as the provider can take it, and the names of the preferences that were left out.
 
     `takes` are the fields that the provider heeds. Raises InvalidArgument for a field whose loss would change what the
     reply means: a form that it must have, a tool that must be called.
     """
-    if turn.openai_body is not None:
+    if turn.original is not None:
         return turn, ()
     if turn.response_schema is not None and "response_schema" not in takes:
         raise InvalidArgument.field("response_format", f"{provider} cannot answer in a given form; leave it out")
@@ -28,22 +32,26 @@ def fit(turn: Turn, provider: str, takes: AbstractSet[str]) -> tuple[Turn, tuple
         for name, is_set in (
             ("temperature", turn.temperature is not None and turn.temperature != NEUTRAL_TEMPERATURE),
             ("top_p", turn.top_p is not None and turn.top_p != 1.0),
+            ("top_k", turn.top_k is not None),
             ("stop", bool(turn.stop)),
             ("tools", bool(turn.tools)),
             ("parallel_tool_calls", turn.parallel_tool_calls is not None),
             ("reasoning_effort", turn.reasoning_effort is not None),
+            ("thinking", bool(turn.thinking_tokens)),
         )
-        if is_set and name not in takes
+        if is_set and _FIELDS.get(name, name) not in takes
     ]
     fitted = replace(
         turn,
         temperature=turn.temperature if "temperature" in takes else None,
         top_p=turn.top_p if "top_p" in takes else None,
+        top_k=turn.top_k if "top_k" in takes else None,
         stop=turn.stop if "stop" in takes else (),
         tools=turn.tools if "tools" in takes else (),
         tool_choice=turn.tool_choice if "tools" in takes else None,
         parallel_tool_calls=turn.parallel_tool_calls if "parallel_tool_calls" in takes else None,
         reasoning_effort=turn.reasoning_effort if "reasoning_effort" in takes else None,
+        thinking_tokens=turn.thinking_tokens if "thinking_tokens" in takes else None,
         end_user=turn.end_user if "end_user" in takes else None,
     )
     return fitted, tuple(left_out)

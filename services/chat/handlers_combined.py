@@ -10,6 +10,7 @@ from gaia.chat.v1 import combined_chat_service_pb2 as pb
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import json_format
 
+from services.chat.bodies import JSON, LEFT_OUT_METADATA, events_of
 from services.chat.chatting import ChatCall
 from services.chat.combining import Combined
 from services.chat.completing import PreparedCompletion
@@ -17,8 +18,7 @@ from services.chat.deadlines import seconds_left
 from services.chat.dialects import combined
 from services.chat.dialects.openai_chat_reply import error_record
 from services.chat.handlers_chat import decode_call
-from services.chat.handlers_completion import EVENTS, JSON, LEFT_OUT_METADATA
-from shared.errors import GaiaError, InvalidArgument
+from shared.errors import InvalidArgument
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -43,17 +43,9 @@ class CombinedChatHandlers(combined_chat_service_pb2_grpc.CombinedChatServiceSer
         if not asked.stream:
             yield HttpBody(content_type=JSON, data=await self._combined.answer(prepared))
             return
-        content_type = EVENTS
-        async with aclosing(self._combined.stream(prepared)) as records:
-            try:
-                async for record in records:
-                    yield HttpBody(content_type=content_type, data=record)
-                    content_type = ""
-            except GaiaError as error:
-                # The client sees the error in the stream, and no end marker: the status ends the body early.
-                if not content_type:
-                    yield HttpBody(data=error_record(error))
-                raise
+        async with aclosing(events_of(self._combined.stream(prepared), error_record)) as bodies:
+            async for body in bodies:
+                yield body
 
     def _decode(self, asked: combined.CombinedRequest, chunking: str, context: Context) -> ChatCall:
         native = NATIVE_FIELDS if asked.completion is None else NATIVE_FIELDS - OPENAIS

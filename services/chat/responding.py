@@ -12,7 +12,7 @@ from services.chat.health import HealthBoard
 from services.chat.providers import errors
 from services.chat.providers.base import Provider
 from services.chat.selection import Selection
-from services.chat.turn import Delta, Reply, ReplyBuilder, Turn
+from services.chat.turn import Delta, Dialect, Reply, ReplyBuilder, Turn
 from shared.errors import BadUpstream, DeadlineExceeded, ResourceExhausted, Unavailable
 
 FAULTS = (Unavailable, BadUpstream, DeadlineExceeded, ResourceExhausted)
@@ -51,9 +51,9 @@ class Responder:
         provider = self.providers[model.provider]
         return fit(turn, provider.id, provider.takes)
 
-    def family(self, model: ModelSpec) -> str:
-        """Returns the dialect of a model's provider."""
-        return self.providers[model.provider].family
+    def speaks(self, model: ModelSpec, dialect: Dialect) -> bool:
+        """Whether a model's provider speaks a dialect."""
+        return dialect in self.providers[model.provider].dialects
 
     async def complete(self, turn: Turn, selection: Selection, deadline: float) -> Answer:
         """Returns a whole reply. Raises the last provider's error."""

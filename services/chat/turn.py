@@ -24,6 +24,14 @@ class FinishReason(enum.StrEnum):
     CONTENT_FILTER = "content_filter"
 
 
+class Dialect(enum.StrEnum):
+    """The API dialects that clients and providers speak."""
+
+    CHAT_COMPLETIONS = "openai.chat"
+    RESPONSES = "openai.responses"
+    MESSAGES = "anthropic.messages"
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A piece of text."""
@@ -41,7 +49,31 @@ class Image:
     detail: str = ""
 
 
-Part = Text | Image
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document by `url`, or as base64 `data` of a `media_type`. Gaia never fetches the URL; the provider does."""
+
+    url: str = ""
+    media_type: str = ""
+    data: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """What a model thought before it answered; its provider wants it back with a tool's result.
+
+    `signature` proves where the text comes from; `redacted` is thinking that only the provider can read.
+    """
+
+    text: str = ""
+    signature: str = ""
+    redacted: str = ""
+
+
+Part = Text | Image | Document | Thinking
+
+_SHOWN = {Image: "[image]", Document: "[document]", Thinking: ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +87,21 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message. `tool_calls` belong to the assistant; `tool_call_id` names what a tool's message answers."""
+    """A message. `tool_calls` belong to the assistant.
+
+    `tool_call_id` names what a tool's message answers; `is_error` says that the tool failed.
+    """
 
     role: Role
     parts: tuple[Part, ...]
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
+    is_error: bool = False
 
     @property
     def text(self) -> str:
-        """The text of all parts; an image is `[image]`."""
-        return "".join(part.text if isinstance(part, Text) else "[image]" for part in self.parts)
+        """The text of all parts; an image is `[image]`, a document `[document]`, thinking nothing."""
+        return "".join(part.text if isinstance(part, Text) else _SHOWN[type(part)] for part in self.parts)
 
 
 def say(role: Role, text: str) -> Message:
@@ -110,11 +146,23 @@ class JsonSchema:
 
 
 @dataclass(frozen=True, slots=True)
+class Original:
+    """A client's own request, for a provider that speaks its dialect: all of its fields, known to Gaia or not.
+
+    `headers` are those of the dialect that say how the body is to be read, by their lower-case names.
+    """
+
+    dialect: Dialect
+    body: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """What a model is asked. None means the provider's default.
 
-    `openai_body` is the client's own request where the client speaks OpenAI's dialect: a provider of the same family
-    gets all of its fields, known to Gaia or not.
+    With an `original`, the provider gets that and nothing else is set. `thinking_tokens` is how many tokens the model
+    may think for, 0 for not at all; `reasoning_effort` says the same in words.
     """
 
     messages: Sequence[Message]
@@ -125,20 +173,30 @@ class Turn:
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
     stop: Sequence[str] = ()
     reasoning_effort: str | None = None
+    thinking_tokens: int | None = None
     end_user: str | None = None
-    openai_body: Mapping[str, Any] | None = None
+    original: Original | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a reply used. Cached tokens are part of the input, reasoning tokens part of the output."""
+    """Tokens that a reply used.
+
+    Tokens read from a provider's cache, written to it (`…_1h_…`: those of them to be kept for an hour) and those of
+    sound are part of the input; reasoning tokens and those of sound are part of the output.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -160,15 +218,20 @@ class ToolCallDelta:
 class Delta:
     """What arrived of a reply at one time: what was there together is told together.
 
-    `openai_records` are the server-sent events of a provider of OpenAI's family, as they came, without its `[DONE]`;
-    `other_choices` is text of choices beside the first one, by their number.
+    `records` are the server-sent events of the turn's original dialect, as they came, and `last_record` those that tell
+    the client that the reply is whole: they wait until it is stored. `other_choices` is text of choices beside the
+    first one, by their number; `signature` and `redacted` end a piece of thinking (see Thinking).
     """
 
     text: str = ""
     tool_calls: Sequence[ToolCallDelta] = ()
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
-    openai_records: bytes = b""
+    thinking: str = ""
+    signature: str = ""
+    redacted: str = ""
+    records: bytes = b""
+    last_record: bytes = b""
     other_choices: Sequence[tuple[int, str]] = ()
 
 
@@ -176,15 +239,16 @@ class Delta:
 class Reply:
     """A whole reply.
 
-    `usage` is None where the provider reported none. `openai_body` is the response of a provider of OpenAI's family, as
-    it came; `other_choices` is the text of choices beside the first one.
+    `usage` is None where the provider reported none. `body` is the response to a turn's original, as it came;
+    `other_choices` is the text of choices beside the first one.
     """
 
     text: str
     tool_calls: Sequence[ToolCall] = ()
     finish_reason: FinishReason = FinishReason.STOP
     usage: Usage | None = None
-    openai_body: bytes = b""
+    thinking: Sequence[Thinking] = ()
+    body: bytes = b""
     other_choices: Sequence[str] = ()
 
 
@@ -194,7 +258,10 @@ class ReplyBuilder:
 
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    last_record: bytes = b""
     _texts: list[str] = field(default_factory=list)
+    _thoughts: list[str] = field(default_factory=list)
+    _thinking: list[Thinking] = field(default_factory=list)
     _others: dict[int, list[str]] = field(default_factory=dict)
     _calls: dict[int, tuple[str, str, list[str]]] = field(default_factory=dict)
 
@@ -202,6 +269,15 @@ class ReplyBuilder:
         """Takes a delta in."""
         if delta.text:
             self._texts.append(delta.text)
+        if delta.thinking:
+            self._thoughts.append(delta.thinking)
+        if delta.signature:
+            self._thinking.append(Thinking("".join(self._thoughts), delta.signature))
+            self._thoughts = []
+        if delta.redacted:
+            self._thinking.append(Thinking(redacted=delta.redacted))
+        if delta.last_record:
+            self.last_record += delta.last_record
         for index, text in delta.other_choices:
             self._others.setdefault(index, []).append(text)
         for call in delta.tool_calls:
@@ -223,8 +299,10 @@ class ReplyBuilder:
     def build(self) -> Reply:
         """Returns the reply as far as it arrived."""
         calls = [ToolCall(call_id, name, "".join(arguments)) for call_id, name, arguments in self._calls.values()]
+        unsigned = [Thinking("".join(self._thoughts))] if self._thoughts else []
         return Reply(
             text="".join(self._texts),
+            thinking=[*self._thinking, *unsigned],
             tool_calls=calls,
             finish_reason=self.finish_reason or FinishReason.STOP,
             usage=self.usage,

@@ -1,6 +1,7 @@
 """Requests of OpenAI's chat completions: checked at the door, and translated for providers of other families."""
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import orjson
 
 from services.chat.dialects import openai_content
-from services.chat.turn import JsonSchema, Tool, ToolChoice, ToolMode, Turn
-from shared.errors import InvalidArgument, Violation
+from services.chat.dialects.openai_chat_reply import DONE, ChunkWriter, completion, error_record, new_id
+from services.chat.records import Stored
+from services.chat.turn import Dialect, JsonSchema, Original, Reply, Tool, ToolChoice, ToolMode, Turn
+from shared.errors import GaiaError, InvalidArgument, Violation
 
 MAX_MODEL_NAME = 200
 
@@ -89,9 +92,11 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """A request that was checked. `body` is what the client sent, all of it."""
+    """Implements `services.chat.dialects.base.Asked`."""
 
     body: Mapping[str, Any]
+    dialect = Dialect.CHAT_COMPLETIONS
+    end_marker = DONE
 
     @property
     def model(self) -> str:
@@ -115,17 +120,39 @@ class CompletionRequest:
         """Whether Gaia may keep what was said; the client may forbid it with `"store": false`."""
         return self.body.get("store") is not False
 
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The most tokens of all choices together, as far as the client limits them."""
+        limit: int | None = self.body.get("max_completion_tokens") or self.body.get("max_tokens")
+        return None if limit is None else limit * (self.body.get("n") or 1)
+
     def instructed(self, system_prompt: str) -> "CompletionRequest":
         """Returns the request with instructions before its messages."""
         first = {"role": "system", "content": system_prompt}
         return CompletionRequest({**self.body, "messages": [first, *self.body["messages"]]})
 
-    def same_family(self) -> Turn:
-        """Returns the turn for a provider of OpenAI's family: the request as it is."""
-        return Turn((), openai_body=self.body)
+    def same_dialect(self) -> Turn:
+        """Returns the turn for a provider of the same dialect: the request as it is."""
+        return Turn((), original=Original(self.dialect, self.body))
 
-    def other_family(self) -> tuple[Turn, tuple[str, ...]]:
-        """Returns the turn for a provider of another family, and the names of the preferences that were left out.
+    def new_input(self) -> Sequence[Stored]:
+        """Returns what is stored of it."""
+        return openai_content.new_input(self.body["messages"], keep_content=self.keeps_content)
+
+    def encode(self, reply: Reply, model: str) -> bytes:
+        """Encodes a whole reply."""
+        return completion(reply, completion_id=new_id(), created=int(time.time()), model=model)
+
+    def writer(self) -> ChunkWriter:
+        """Makes the writer of a stream."""
+        return ChunkWriter(completion_id=new_id(), created=int(time.time()), include_usage=self.include_usage)
+
+    def error_record(self, error: GaiaError) -> bytes:
+        """Encodes an error in the middle of a stream."""
+        return error_record(error)
+
+    def translated(self) -> tuple[Turn, tuple[str, ...]]:
+        """Returns the turn for a provider of another dialect, and the names of the preferences that were left out.
 
         Raises InvalidArgument that names all fields whose loss would change what the reply is.
         """

@@ -1,5 +1,6 @@
 """Replies in the shapes of OpenAI's chat completions: the whole one, its chunks, and an error inside of a stream."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,11 @@ _ERROR_TYPES: Sequence[tuple[type[GaiaError], str]] = (
     (DeadlineExceeded, "timeout_error"),
     (GaiaError, "api_error"),
 )
+
+
+def new_id() -> str:
+    """Makes the id of a completion."""
+    return f"chatcmpl-{uuid.uuid4().hex}"
 
 
 def completion(reply: Reply, *, completion_id: str, created: int, model: str) -> bytes:
@@ -83,11 +89,11 @@ class ChunkWriter:
             records += self._record([_choice(role, delta.finish_reason.value)])
         return records
 
-    def end(self, usage: Usage | None) -> bytes:
+    def end(self, reply: Reply) -> bytes:
         """Returns the last event before the end marker: the usage, where the client asked for it."""
-        if not self._include_usage or usage is None:
+        if not self._include_usage or reply.usage is None:
             return b""
-        return self._record([], usage=_usage(usage))
+        return self._record([], usage=_usage(reply.usage))
 
     def last(self, reason: FinishReason, model: str, usage: Usage | None, more: Mapping[str, Any]) -> bytes:
         """Returns the event of the finish reason, with the usage and further fields."""

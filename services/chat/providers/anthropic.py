@@ -13,16 +13,15 @@ from services.chat.providers.anthropic_reply import EventDecoder, decode_reply
 from services.chat.providers.anthropic_request import encode_request
 from services.chat.providers.sse import EventReader, EventTooLarge
 from services.chat.providers.upstream import Upstream, drain, limits, timeouts
-from services.chat.turn import Delta, Reply, Turn
+from services.chat.turn import Delta, Dialect, Reply, Turn
 
 PATH = "/v1/messages"
-FAMILY = "anthropic"
 
 
 class AnthropicProvider:
     """Implements `services.chat.providers.base.Provider`."""
 
-    family = FAMILY
+    dialects: AbstractSet[Dialect] = frozenset()
     takes: AbstractSet[str] = frozenset(
         {"tools", "response_schema", "stop", "reasoning_effort", "parallel_tool_calls", "end_user"}
     )

@@ -6,7 +6,19 @@ from typing import Any
 
 import orjson
 
-from services.chat.turn import Image, Message, Part, Role, Text, ToolCall, ToolChoice, ToolMode, Turn
+from services.chat.turn import (
+    Document,
+    Image,
+    Message,
+    Part,
+    Role,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolChoice,
+    ToolMode,
+    Turn,
+)
 from shared.errors import InvalidArgument
 
 DEFAULT_MAX_TOKENS = 16_384
@@ -85,14 +97,29 @@ def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
 def _blocks(message: Message, number: int) -> list[dict[str, Any]]:
     parts = [_part(part, number) for part in message.parts if not (isinstance(part, Text) and not part.text)]
     if message.role is Role.TOOL:
-        return [{"type": "tool_result", "tool_use_id": _tool_id(message.tool_call_id), "content": parts}]
+        result = {"type": "tool_result", "tool_use_id": _tool_id(message.tool_call_id), "content": parts}
+        return [{**result, "is_error": True} if message.is_error else result]
     return parts + [_tool_use(call, number) for call in message.tool_calls]
 
 
 def _part(part: Part, number: int) -> dict[str, Any]:
-    if isinstance(part, Text):
-        return {"type": "text", "text": part.text}
-    return {"type": "image", "source": _source(part, number)}
+    match part:
+        case Text():
+            return {"type": "text", "text": part.text}
+        case Image():
+            return {"type": "image", "source": _source(part, number)}
+        case Document():
+            return {"type": "document", "source": _document(part), **({"title": part.name} if part.name else {})}
+        case Thinking():
+            if part.redacted:
+                return {"type": "redacted_thinking", "data": part.redacted}
+            return {"type": "thinking", "thinking": part.text, "signature": part.signature}
+
+
+def _document(document: Document) -> dict[str, Any]:
+    if document.url:
+        return {"type": "url", "url": document.url}
+    return {"type": "base64", "media_type": document.media_type, "data": document.data}
 
 
 def _source(image: Image, number: int) -> dict[str, Any]:

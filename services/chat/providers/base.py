@@ -5,10 +5,7 @@ from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from services.chat.catalogue import ModelSpec
-from services.chat.turn import Delta, Reply, Turn
-
-OPENAI_FAMILY = "openai"
-"""Family of providers that speak OpenAI's chat completions: they take an OpenAI client's request as it is."""
+from services.chat.turn import Delta, Dialect, Reply, Turn
 
 
 class Provider(Protocol):
@@ -24,8 +21,8 @@ class Provider(Protocol):
         ...
 
     @property
-    def family(self) -> str:
-        """Which dialect it speaks."""
+    def dialects(self) -> AbstractSet[Dialect]:
+        """The dialects it speaks: a client's request in one of them is passed on as it is, as the turn's original."""
         ...
 
     @property

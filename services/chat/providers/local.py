@@ -7,9 +7,10 @@ counts a token for each run of letters or digits and for each other character th
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Set as AbstractSet
 
 from services.chat.catalogue import ModelSpec, ProviderSpec
-from services.chat.turn import Delta, FinishReason, Message, Reply, Role, Turn, Usage
+from services.chat.turn import Delta, Dialect, FinishReason, Message, Reply, Role, Turn, Usage
 
 ID = "local"
 MODEL = "local-echo"
@@ -38,7 +39,7 @@ class LocalProvider:
     """Implements `services.chat.providers.base.Provider`."""
 
     id = ID
-    family = ID
+    dialects: AbstractSet[Dialect] = frozenset()
     takes = frozenset({"stop"})
 
     async def complete(self, turn: Turn, model: ModelSpec) -> Reply:  # noqa: ARG002 - the protocol's

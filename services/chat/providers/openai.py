@@ -9,11 +9,10 @@ import openai
 
 from services.chat.catalogue import ModelSpec
 from services.chat.providers import errors
-from services.chat.providers.base import OPENAI_FAMILY
 from services.chat.providers.openai_wire import ChunkDecoder, decode_reply, encode_request, wants_usage
 from services.chat.providers.sse import EventReader, EventTooLarge
 from services.chat.providers.upstream import Upstream, drain, limits, timeouts
-from services.chat.turn import Delta, Reply, Turn
+from services.chat.turn import Delta, Dialect, Reply, Turn
 
 PATH = "/chat/completions"
 NO_KEY = "none"
@@ -26,7 +25,7 @@ class OpenAIProvider:
     `max_tokens_field` is `max_completion_tokens` at OpenAI, `max_tokens` at endpoints that know only the older name.
     """
 
-    family = OPENAI_FAMILY
+    dialects: AbstractSet[Dialect] = frozenset({Dialect.CHAT_COMPLETIONS})
     takes: AbstractSet[str] = frozenset(
         {
             "tools",

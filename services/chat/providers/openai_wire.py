@@ -9,13 +9,14 @@ from services.chat.providers import errors
 from services.chat.providers.checked import count, text
 from services.chat.turn import (
     Delta,
+    Document,
     FinishReason,
     Image,
     Message,
-    Part,
     Reply,
     Role,
     Text,
+    Thinking,
     ToolCall,
     ToolCallDelta,
     ToolChoice,
@@ -23,7 +24,7 @@ from services.chat.turn import (
     Turn,
     Usage,
 )
-from shared.errors import GaiaError
+from shared.errors import GaiaError, InvalidArgument
 
 DONE = b"[DONE]"
 
@@ -38,7 +39,7 @@ _REASONS = {
 
 def encode_request(turn: Turn, model: str, *, stream: bool, max_tokens_field: str) -> bytes:
     """Encodes a turn. The usage of a stream is always asked for, since it must be metered."""
-    body = dict(turn.openai_body) if turn.openai_body is not None else _body(turn, max_tokens_field)
+    body = dict(turn.original.body) if turn.original is not None else _body(turn, max_tokens_field)
     body["model"] = model
     if stream:
         asked = body.get("stream_options")
@@ -49,7 +50,7 @@ def encode_request(turn: Turn, model: str, *, stream: bool, max_tokens_field: st
 
 def wants_usage(turn: Turn) -> bool:
     """Whether the client asked for the usage of its stream itself."""
-    options = (turn.openai_body or {}).get("stream_options")
+    options = turn.original.body.get("stream_options") if turn.original is not None else None
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
@@ -69,7 +70,7 @@ def decode_reply(provider: str, body: bytes) -> Reply:
             tool_calls=calls,
             finish_reason=_REASONS.get(first["finish_reason"], FinishReason.STOP),
             usage=decode_usage(decoded.get("usage")),
-            openai_body=body,
+            body=body,
             other_choices=[text(other["message"].get("content") or "") for other in others],
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -132,8 +133,8 @@ class ChunkDecoder:
             if choices or usage is None or self._show_usage:
                 records.append(event)
         delta.text, delta.other_choices, delta.tool_calls = "".join(texts), others, calls
-        delta.openai_records = b"".join([_record(event) for event in records])
-        return delta if delta.openai_records or delta.usage is not None else None
+        delta.records = b"".join([_record(event) for event in records])
+        return delta if delta.records or delta.usage is not None else None
 
     def check_end(self) -> None:
         """Raises the failure, or the error of a stream that was over before the reply was."""
@@ -222,10 +223,12 @@ def _body(turn: Turn, max_tokens_field: str) -> dict[str, Any]:
 
 def _message(message: Message) -> dict[str, Any]:
     encoded: dict[str, Any] = {"role": message.role.value}
-    if all(isinstance(part, Text) for part in message.parts):
+    # What another provider's model thought says nothing to this one.
+    parts = [part for part in message.parts if not isinstance(part, Thinking)]
+    if all(isinstance(part, Text) for part in parts):
         encoded["content"] = message.text
     else:
-        encoded["content"] = [_part(part) for part in message.parts]
+        encoded["content"] = [_part(part) for part in parts]
     if message.tool_calls:
         encoded["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
@@ -236,10 +239,19 @@ def _message(message: Message) -> dict[str, Any]:
     return encoded
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _part(part: Text | Image | Document) -> dict[str, Any]:
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
+    if isinstance(part, Document):
+        return {"type": "file", "file": _file(part)}
     return {"type": "image_url", "image_url": _image(part)}
+
+
+def _file(document: Document) -> dict[str, Any]:
+    if document.url:
+        raise InvalidArgument.field("messages", "a document must be sent as base64 data for this model's provider")
+    name = document.name or "document"
+    return {"filename": name, "file_data": f"data:{document.media_type};base64,{document.data}"}
 
 
 def _image(image: Image) -> dict[str, Any]:

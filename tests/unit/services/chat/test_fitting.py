@@ -3,7 +3,7 @@
 import pytest
 
 from services.chat.fitting import fit
-from services.chat.turn import JsonSchema, Role, Tool, ToolChoice, ToolMode, Turn, say
+from services.chat.turn import Dialect, JsonSchema, Original, Role, Tool, ToolChoice, ToolMode, Turn, say
 from shared.errors import InvalidArgument
 
 MESSAGES = (say(Role.USER, "hi"),)
@@ -37,6 +37,6 @@ def test_what_the_reply_must_be_is_not_left_out(turn, field):
         fit(turn, "p", frozenset())
 
 
-def test_a_request_of_the_same_family_passes_as_it_is():
-    turn = Turn((), openai_body={"model": "m", "temperature": 0.1})
+def test_a_request_of_the_same_dialect_passes_as_it_is():
+    turn = Turn((), original=Original(Dialect.CHAT_COMPLETIONS, {"model": "m", "temperature": 0.1}))
     assert fit(turn, "p", frozenset()) == (turn, ())

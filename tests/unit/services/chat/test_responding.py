@@ -10,7 +10,7 @@ from services.chat.catalogue import ModelSpec
 from services.chat.health import HealthBoard
 from services.chat.responding import Fallback, Responder
 from services.chat.selection import Selection
-from services.chat.turn import Delta, FinishReason, Reply, Role, Turn, say
+from services.chat.turn import Delta, Dialect, FinishReason, Reply, Role, Turn, say
 from shared.errors import BadUpstream, DeadlineExceeded, InvalidArgument, Unavailable
 
 TURN = Turn((say(Role.USER, "hi"),))
@@ -23,7 +23,7 @@ Script = Callable[[], AsyncGenerator[Delta]]
 class Scripted:
     """A provider at its port, which does what the test says."""
 
-    family = "scripted"
+    dialects: frozenset[Dialect] = frozenset()
     takes: frozenset[str] = frozenset()
 
     def __init__(self, name: str, script: Script) -> None:

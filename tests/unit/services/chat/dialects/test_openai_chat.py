@@ -5,7 +5,7 @@ import pytest
 
 from services.chat.dialects.openai_chat import parse
 from services.chat.dialects.openai_content import MAX_VIOLATIONS, new_input
-from services.chat.turn import Image, Role, Text, Tool, ToolCall, ToolChoice, ToolMode
+from services.chat.turn import Dialect, Image, Original, Role, Text, Tool, ToolCall, ToolChoice, ToolMode
 from shared.errors import InvalidArgument
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -19,7 +19,7 @@ def test_what_the_client_sent_is_kept_as_it_is():
     sent = {**ASK, "unheard_of": {"a": [1, None]}, "temperature": 0}
     asked = parse(orjson.dumps(sent))
     assert asked.body == sent
-    assert asked.same_family().openai_body == sent
+    assert asked.same_dialect().original == Original(Dialect.CHAT_COMPLETIONS, sent)
     assert (asked.model, asked.stream, asked.include_usage, asked.keeps_content) == ("m", False, False, True)
 
 
@@ -55,7 +55,7 @@ def test_a_translated_request_keeps_its_meaning():
         n=1,
         verbosity="low",
         metadata=None,
-    ).other_family()
+    ).translated()
     assert left_out == ("seed", "verbosity")
     assert [message.role for message in turn.messages] == [Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.TOOL]
     assert turn.messages[1].parts == (Text("see"), Image(media_type="image/png", data="QQ=="))
@@ -85,7 +85,7 @@ def test_a_translated_request_keeps_its_meaning():
 def test_what_would_change_the_reply_is_refused_by_name(field):
     [name] = field
     with pytest.raises(InvalidArgument, match=f"^{name}: "):
-        request(**field).other_family()
+        request(**field).translated()
 
 
 def test_every_violation_is_named_at_once_and_not_ten_thousand_of_them():

@@ -47,7 +47,8 @@ def test_the_first_chunk_names_the_role_and_the_last_one_the_reason():
     writer = ChunkWriter(completion_id="chatcmpl-1", created=1, include_usage=True)
     records = writer.write(Delta("Hel"), "m") + writer.write(Delta("lo"), "m")
     records += writer.write(Delta(tool_calls=[ToolCallDelta(0, "c", "f"), ToolCallDelta(0, arguments="{}")]), "m")
-    records += writer.write(Delta(finish_reason=FinishReason.TOOL_CALLS), "m") + writer.end(Usage(1, 2))
+    records += writer.write(Delta(finish_reason=FinishReason.TOOL_CALLS), "m")
+    records += writer.end(Reply("", usage=Usage(1, 2)))
     chunks = chunks_of(records)
     assert [chunk.choices[0].delta.role for chunk in chunks[:-1]] == ["assistant", None, None, None]
     assert [chunk.choices[0].delta.content for chunk in chunks[:-1]] == ["Hel", "lo", None, None]
@@ -61,7 +62,7 @@ def test_an_empty_reply_still_names_its_role():
     assert writer.write(Delta(usage=Usage(1, 0)), "m") == b""
     [chunk] = chunks_of(writer.write(Delta(finish_reason=FinishReason.STOP), "m"))
     assert (chunk.choices[0].delta.role, chunk.choices[0].delta.content) == ("assistant", "")
-    assert writer.end(Usage(1, 0)) == b""
+    assert writer.end(Reply("", usage=Usage(1, 0))) == b""
 
 
 @pytest.mark.parametrize(

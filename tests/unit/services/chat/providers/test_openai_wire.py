@@ -6,10 +6,12 @@ import pytest
 from services.chat.providers.openai_wire import ChunkDecoder, decode_reply, encode_request, wants_usage
 from services.chat.turn import (
     Delta,
+    Dialect,
     FinishReason,
     Image,
     JsonSchema,
     Message,
+    Original,
     Role,
     Text,
     Tool,
@@ -22,6 +24,10 @@ from services.chat.turn import (
     say,
 )
 from shared.errors import BadUpstream, ResourceExhausted
+
+
+def openai(body):
+    return Original(Dialect.CHAT_COMPLETIONS, body)
 
 
 def encoded(turn: Turn, *, stream: bool = False):
@@ -76,7 +82,12 @@ def test_everything_of_a_turn_is_encoded():
 
 
 def test_a_clients_own_request_passes_with_its_stream_options():
-    turn = Turn((), openai_body={"model": "p/m", "odd": 1, "stream_options": {"include_obfuscation": False}})
+    turn = Turn(
+        (),
+        original=Original(
+            Dialect.CHAT_COMPLETIONS, {"model": "p/m", "odd": 1, "stream_options": {"include_obfuscation": False}}
+        ),
+    )
     assert encoded(turn, stream=True) == {
         "model": "m",
         "odd": 1,
@@ -84,7 +95,7 @@ def test_a_clients_own_request_passes_with_its_stream_options():
         "stream_options": {"include_obfuscation": False, "include_usage": True},
     }
     assert not wants_usage(turn)
-    assert wants_usage(Turn((), openai_body={"stream_options": {"include_usage": True}}))
+    assert wants_usage(Turn((), original=openai({"stream_options": {"include_usage": True}})))
 
 
 def test_a_whole_reply_is_decoded():
@@ -113,7 +124,7 @@ def test_a_whole_reply_is_decoded():
     assert reply.other_choices == ["other"]
     assert reply.finish_reason is FinishReason.TOOL_CALLS
     assert reply.usage == Usage(9, 5, 4, 2)
-    assert reply.openai_body == body
+    assert reply.body == body
 
 
 WHOLE = b'{"choices":[{"message":{"content":%b,"tool_calls":%b},"finish_reason":"stop"}],"usage":%b}'
@@ -154,7 +165,7 @@ def test_deltas_that_came_together_are_told_together():
     delta = decoder.decode([*first, chunk({"content": "no. 2"}, index=1)])
     assert delta.text == "Hello"
     assert delta.other_choices == [(1, "no. 2")]
-    assert delta.openai_records.count(b"data: ") == 4
+    assert delta.records.count(b"data: ") == 4
     call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}
     more = {"index": 0, "function": {"arguments": "{}"}}
     delta = decoder.decode([chunk({"tool_calls": [call]}), chunk({"tool_calls": [more]}, "tool_calls")])
@@ -165,7 +176,7 @@ def test_deltas_that_came_together_are_told_together():
 
 
 def test_the_usage_is_passed_on_to_who_asked_for_it():
-    assert ChunkDecoder("p", show_usage=True).decode([USAGE]).openai_records == b"data: " + USAGE + b"\n\n"
+    assert ChunkDecoder("p", show_usage=True).decode([USAGE]).records == b"data: " + USAGE + b"\n\n"
 
 
 @pytest.mark.parametrize(
