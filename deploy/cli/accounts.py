@@ -9,12 +9,12 @@ import typer
 from deploy.cli.keys_options import Models, MonthlyBudget, RequestsPerMinute, TokensPerMinute, limits_of
 from deploy.cli.options import DEFAULT_HOME, DEFAULT_URL, AsJson, HomeFolder, Key, Url, Yes
 
-users = typer.Typer(name="users", help="Creates, lists and deactivates users.", no_args_is_help=True)
+users = typer.Typer(name="users", help="Creates, lists, changes and deactivates users.", no_args_is_help=True)
 keys = typer.Typer(
     name="keys", help="Creates, lists, changes, rotates, imports and revokes API keys.", no_args_is_help=True
 )
 
-_USER_COLUMNS = ("id", "email", "name", "is_active", "created_at")
+_USER_COLUMNS = ("id", "email", "name", "is_active", "monthly_budget_usd", "created_at")
 _KEY_COLUMNS = ("id", "name", "prefix", "last_four", "scopes", "is_active", "expires_at", "last_used_at")
 
 

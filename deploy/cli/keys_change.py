@@ -1,4 +1,4 @@
-"""`gaia keys update|rotate` and `gaia users deactivate`: over the REST API, with a key that may."""
+"""`gaia keys update|rotate`: over the REST API, with a key that may."""
 
 import datetime as dt
 import uuid
@@ -82,22 +82,3 @@ def rotate(
     print(rotated["key"])
     end = rotated.get("previous_secret_expires_at")
     note(f"the key is shown this once; the old secret {f'works until {end}' if end else 'has ended'}")
-
-
-def deactivate_user(
-    user: Annotated[str, typer.Argument(help="Email address or id.")],
-    yes: Yes = False,
-    url: Url = DEFAULT_URL,
-    key: Key = None,
-    home: HomeFolder = DEFAULT_HOME,
-) -> None:
-    """Makes a user inactive and revokes all of its keys for good; what the user owns stays."""
-    from deploy.cli.calling import edge_of, user_id_of
-
-    edge = edge_of(url, key, home)
-    user_id = user_id_of(edge, user)
-    if not yes:
-        found = edge.call("GET", f"/api/v1/users/{user_id}")
-        typer.confirm(f"Deactivate {found['email']} and revoke all of its keys for good?", abort=True)
-    edge.call("DELETE", f"/api/v1/users/{user_id}")
-    print(f"deactivated {user_id}")

@@ -7,7 +7,19 @@ import sys
 
 import typer
 
-from deploy.cli import accounts, audit, certificates, database, keys_change, keys_import, platform, proxy, smoke, stack
+from deploy.cli import (
+    accounts,
+    audit,
+    certificates,
+    database,
+    keys_change,
+    keys_import,
+    platform,
+    proxy,
+    smoke,
+    stack,
+    users_change,
+)
 from deploy.cli.output import fail
 from deploy.local.errors import StackError
 
@@ -27,7 +39,8 @@ app.command("test")(smoke.run)
 app.command("proxy")(proxy.proxy)
 app.command("deploy")(platform.deploy)
 app.add_typer(database.app)
-accounts.users.command("deactivate")(keys_change.deactivate_user)
+accounts.users.command("update")(users_change.update)
+accounts.users.command("deactivate")(users_change.deactivate)
 app.add_typer(accounts.users)
 accounts.keys.command("update")(keys_change.update)
 accounts.keys.command("rotate")(keys_change.rotate)

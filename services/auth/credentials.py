@@ -78,7 +78,14 @@ class CredentialCheck:
         if self._outside is None or len(token) > MAX_TOKEN_LENGTH:
             raise Unauthenticated(INVALID_KEY)
         user, scopes, end = await self._outside.identify(token)
-        principal = Principal(str(user.id), user.email, "", scopes, self._environment)
+        principal = Principal(
+            str(user.id),
+            user.email,
+            "",
+            scopes,
+            self._environment,
+            user_monthly_budget_usd=user.monthly_budget_usd,
+        )
         return self._signed(principal, user.revocation_sequence, OUTSIDE, end)
 
     def issued_outside(self, token: str) -> bool:
@@ -103,7 +110,8 @@ class CredentialCheck:
         if self._outside is None or user is None or not user.is_active:
             raise Unauthenticated(INVALID_TOKEN)
         scopes = claims.principal.scopes & self._outside.scopes
-        return CheckedIdentity(replace(claims.principal, scopes=scopes), user.revocation_sequence)
+        principal = replace(claims.principal, scopes=scopes, user_monthly_budget_usd=user.monthly_budget_usd)
+        return CheckedIdentity(principal, user.revocation_sequence)
 
     def _signed(self, principal: Principal, sequence: int, generation: str, end: dt.datetime | None) -> SignedIdentity:
         token = self._signer.sign(IdentityClaims(principal, sequence, generation), end)
@@ -118,6 +126,7 @@ class CredentialCheck:
             environment=self._environment,
             allowed_models=frozenset(found.permissions.allowed_models),
             limits=found.permissions.limits,
+            user_monthly_budget_usd=found.user_monthly_budget_usd,
         )
 
 

@@ -9,9 +9,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.auth.credentials import SignedIdentity
 from services.auth.models import ApiKey, User
 from services.auth.permissions import Permissions
+from services.auth.users import BUDGET, UserRequest
 from shared.errors import InvalidArgument
 from shared.identity.principal import NO_LIMITS
-from shared.identity.wire import decode_limits, encode_limits, encode_principal
+from shared.identity.wire import decode_budget, decode_limits, encode_budget, encode_limits, encode_principal
 
 KeyMessage = api_key_service_pb2.CreateApiKeyRequest | api_key_pb2.ApiKey
 
@@ -36,7 +37,17 @@ def encode_user(user: User) -> user_pb2.User:
         is_active=user.is_active,
         created_at=encode_time(user.created_at),
         updated_at=encode_time(user.updated_at),
+        monthly_budget_usd=encode_budget(user.monthly_budget_usd),
     )
+
+
+def decode_user(message: user_pb2.User) -> UserRequest:
+    """Decodes what a user is to be. Raises InvalidArgument for a budget that is no amount."""
+    try:
+        budget = decode_budget(message.monthly_budget_usd) if message.HasField("monthly_budget_usd") else None
+    except InvalidOperation as error:
+        raise InvalidArgument.field(BUDGET, "must be an amount in US dollars") from error
+    return UserRequest(message.name, message.is_active, budget)
 
 
 def encode_key(key: ApiKey) -> api_key_pb2.ApiKey:

@@ -8,7 +8,7 @@ from gaia.auth.v1 import user_service_pb2_grpc
 from services.auth import users
 from services.auth.acting import act_of
 from services.auth.audit import MAX_ID, AuditTrail
-from services.auth.encoding import encode_user
+from services.auth.encoding import decode_user, encode_user
 from services.auth.store import Store
 from shared.db.paging import Place, page_size, parse_token
 
@@ -44,9 +44,10 @@ class UserHandlers(user_service_pb2_grpc.UserServiceServicer):
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
         """Changes the named fields of a user."""
-        act, wanted, fields = act_of(context), request.user, request.update_mask.paths
-        with self._trail.attempt(act.event("user.update", users.USER, wanted.id[:MAX_ID], fields=sorted(fields)[:10])):
-            user = await users.update_user(self._store, act, wanted.id, fields, wanted.name, wanted.is_active)
+        act, wanted, fields = act_of(context), decode_user(request.user), request.update_mask.paths
+        user_id = request.user.id
+        with self._trail.attempt(act.event("user.update", users.USER, user_id[:MAX_ID], fields=sorted(fields)[:10])):
+            user = await users.update_user(self._store, act, user_id, fields, wanted)
         return pb.UpdateUserResponse(user=encode_user(user))
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:

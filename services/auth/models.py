@@ -3,20 +3,32 @@
 import datetime as dt
 import uuid
 from dataclasses import dataclass
+from decimal import Decimal
 
 from services.auth.permissions import Permissions
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person or a machine account."""
+    """A person or a machine account. `monthly_budget_usd` is for all of its keys together; None is no limit."""
 
     id: uuid.UUID
     email: str
     name: str
     is_active: bool
+    monthly_budget_usd: Decimal | None
     created_at: dt.datetime
     updated_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UserChanges:
+    """What to change of a user: what is not None, and with `clear_budget` its budget."""
+
+    name: str | None = None
+    is_active: bool | None = None
+    monthly_budget_usd: Decimal | None = None
+    clear_budget: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,7 @@ class Account:
     id: uuid.UUID
     email: str
     is_active: bool
+    monthly_budget_usd: Decimal | None
     revocation_sequence: int
 
 
@@ -84,7 +97,7 @@ class KeyChanges:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What is stored of a key, with its user.
+    """What is stored of a key, with its user, whose budget is `user_monthly_budget_usd`.
 
     `previous_digest` is the secret before the last rotation. `revocation_sequence` is the newest revocation at the
     moment of reading.
@@ -100,4 +113,5 @@ class Credential:
     key_is_active: bool
     user_is_active: bool
     expires_at: dt.datetime | None
+    user_monthly_budget_usd: Decimal | None
     revocation_sequence: int

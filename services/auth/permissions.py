@@ -89,12 +89,14 @@ def check_permissions(permissions: Permissions) -> list[Violation]:
     for name, count in (("requests", limits.requests_per_minute), ("tokens", limits.tokens_per_minute)):
         if count is not None and not 1 <= count <= MAX_COUNT:
             violations.append(Violation(f"limits.{name}_per_minute", f"must be 1 or more, not {count}"))
-    budget = limits.monthly_budget_usd
-    if budget is not None and not (budget.is_finite() and 0 <= budget <= MAX_BUDGET_USD):
-        violations.append(
-            Violation("limits.monthly_budget_usd", f"must be 0 to {MAX_BUDGET_USD} US dollars, not {budget}")
-        )
-    return violations
+    return violations + check_budget("limits.monthly_budget_usd", limits.monthly_budget_usd)
+
+
+def check_budget(field: str, budget: Decimal | None) -> list[Violation]:
+    """Returns what is wrong with a budget; None is none."""
+    if budget is None or (budget.is_finite() and 0 <= budget <= MAX_BUDGET_USD):
+        return []
+    return [Violation(field, f"must be 0 to {MAX_BUDGET_USD} US dollars, not {budget}")]
 
 
 def check_gift(caller: Principal, permissions: Permissions) -> None:

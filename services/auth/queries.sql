@@ -2,7 +2,8 @@
 -- Returns a key by the SHA-256 of its secret, or of the one before its last rotation, with its user and the number of
 -- the newest revocation in the same snapshot. Without such a key it is a row of nulls, so that the answer takes as long.
 SELECT k.id AS api_key_id, k.user_id, u.email, k.key_hash, k.previous_hash, k.previous_expires_at, k.permissions,
-       k.is_active AS key_is_active, u.is_active AS user_is_active, k.expires_at, r.sequence AS revocation_sequence
+       k.is_active AS key_is_active, u.is_active AS user_is_active, k.expires_at,
+       u.monthly_budget_usd AS user_monthly_budget_usd, r.sequence AS revocation_sequence
 FROM (SELECT coalesce(max(sequence), 0) AS sequence FROM revocations) r
 LEFT JOIN api_keys k ON k.key_hash = $1 OR k.previous_hash = $1
 LEFT JOIN users u ON u.id = k.user_id;
@@ -11,6 +12,7 @@ LEFT JOIN users u ON u.id = k.user_id;
 -- Returns a key by its id, with the same columns as find_credential.
 SELECT k.id AS api_key_id, k.user_id, u.email, k.key_hash, k.previous_hash, k.previous_expires_at, k.permissions,
        k.is_active AS key_is_active, u.is_active AS user_is_active, k.expires_at,
+       u.monthly_budget_usd AS user_monthly_budget_usd,
        (SELECT coalesce(max(sequence), 0) FROM revocations) AS revocation_sequence
 FROM api_keys k JOIN users u ON u.id = k.user_id
 WHERE k.id = $1;
@@ -18,35 +20,42 @@ WHERE k.id = $1;
 -- name: create_user
 -- Stores a user.
 INSERT INTO users (email, name) VALUES ($1, $2)
-RETURNING id, email, name, is_active, created_at, updated_at;
+RETURNING id, email, name, is_active, monthly_budget_usd, created_at, updated_at;
 
 -- name: get_user
 -- Returns a user by id.
-SELECT id, email, name, is_active, created_at, updated_at FROM users WHERE id = $1;
+SELECT id, email, name, is_active, monthly_budget_usd, created_at, updated_at FROM users WHERE id = $1;
 
 -- name: find_user_by_email
 -- Returns a user by email address, without regard to case.
-SELECT id, email, name, is_active, created_at, updated_at FROM users WHERE lower(email) = lower($1);
+SELECT id, email, name, is_active, monthly_budget_usd, created_at, updated_at FROM users WHERE lower(email) = lower($1);
 
 -- name: find_account_by_email
 -- Returns a user by email address, without regard to case, with the number of the newest revocation.
-SELECT id, email, is_active, (SELECT coalesce(max(sequence), 0) FROM revocations) AS revocation_sequence
+SELECT id, email, is_active, monthly_budget_usd,
+       (SELECT coalesce(max(sequence), 0) FROM revocations) AS revocation_sequence
 FROM users WHERE lower(email) = lower($1);
 
 -- name: find_account_by_id
 -- Returns a user by id, with the number of the newest revocation.
-SELECT id, email, is_active, (SELECT coalesce(max(sequence), 0) FROM revocations) AS revocation_sequence
+SELECT id, email, is_active, monthly_budget_usd,
+       (SELECT coalesce(max(sequence), 0) FROM revocations) AS revocation_sequence
 FROM users WHERE id = $1;
 
 -- name: list_users
 -- Returns a page of users, the newest first.
-SELECT id, email, name, is_active, created_at, updated_at FROM users
+SELECT id, email, name, is_active, monthly_budget_usd, created_at, updated_at FROM users
 WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3;
 
 -- name: update_user
--- Changes those fields of a user whose argument is not null.
-UPDATE users SET name = coalesce($2, name), is_active = coalesce($3, is_active), updated_at = now() WHERE id = $1
-RETURNING id, email, name, is_active, created_at, updated_at;
+-- Changes those fields of a user whose argument is not null; $5 takes the budget away.
+UPDATE users
+SET name = coalesce($2, name),
+    is_active = coalesce($3, is_active),
+    monthly_budget_usd = CASE WHEN $5 THEN NULL ELSE coalesce($4, monthly_budget_usd) END,
+    updated_at = now()
+WHERE id = $1
+RETURNING id, email, name, is_active, monthly_budget_usd, created_at, updated_at;
 
 -- name: revoke_keys_of_user
 -- Makes all keys of a user inactive.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from services.auth.audit import AuditStore, NewAuditEvent
-from services.auth.models import Account, ApiKey, Credential, KeyChanges, NewApiKey, Secret, User
+from services.auth.models import Account, ApiKey, Credential, KeyChanges, NewApiKey, Secret, User, UserChanges
 from shared.db.paging import Place
 
 
@@ -34,10 +34,8 @@ class Store(AuditStore, Protocol):
     async def list_users(self, after: Place, limit: int) -> Sequence[User]:
         """Returns users, the newest first."""
 
-    async def update_user(
-        self, user_id: uuid.UUID, event: NewAuditEvent, *, name: str | None, is_active: bool | None
-    ) -> User | None:
-        """Changes what is not None. A user made inactive loses all keys in the same transaction."""
+    async def update_user(self, user_id: uuid.UUID, changes: UserChanges, event: NewAuditEvent) -> User | None:
+        """Changes a user. A user made inactive loses all keys in the same transaction."""
 
     async def create_key(self, key: NewApiKey, event: NewAuditEvent) -> ApiKey:
         """Stores a key. Raises NotFound when its user is not there."""

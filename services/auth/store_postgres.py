@@ -10,7 +10,7 @@ from typing import TypeAlias
 import asyncpg
 
 from services.auth.audit import AuditEvent, AuditFilter, NewAuditEvent
-from services.auth.models import Account, ApiKey, Credential, KeyChanges, NewApiKey, Secret, User
+from services.auth.models import Account, ApiKey, Credential, KeyChanges, NewApiKey, Secret, User, UserChanges
 from services.auth.permissions import dump_permissions, parse_permissions
 from shared.db.paging import Place
 from shared.db.pool import Connection, Database, Row
@@ -75,15 +75,20 @@ class PostgresStore:
         rows = await self._database.rows(SQL["list_users"], after.created_at, after.id, limit)
         return [_user(row) for row in rows]
 
-    async def update_user(
-        self, user_id: uuid.UUID, event: NewAuditEvent, *, name: str | None, is_active: bool | None
-    ) -> User | None:
-        """Changes what is not None."""
+    async def update_user(self, user_id: uuid.UUID, changes: UserChanges, event: NewAuditEvent) -> User | None:
+        """Changes a user."""
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(SQL["update_user"], user_id, name, is_active)
+            row = await connection.fetchrow(
+                SQL["update_user"],
+                user_id,
+                changes.name,
+                changes.is_active,
+                changes.monthly_budget_usd,
+                changes.clear_budget,
+            )
             if row is None:
                 return None
-            if is_active is False:
+            if changes.is_active is False:
                 await connection.execute(SQL["revoke_keys_of_user"], user_id)
             await write_events(connection, [event])
         return _user(row)
@@ -242,5 +247,6 @@ def _credential(row: Row | None) -> Credential | None:
         key_is_active=row["key_is_active"],
         user_is_active=row["user_is_active"],
         expires_at=row["expires_at"],
+        user_monthly_budget_usd=row["user_monthly_budget_usd"],
         revocation_sequence=row["revocation_sequence"],
     )

@@ -3,18 +3,32 @@
 import re
 import uuid
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 
 from services.auth.audit import Act, NewAuditEvent
-from services.auth.models import User
+from services.auth.models import User, UserChanges
+from services.auth.permissions import check_budget
 from services.auth.store import Store
 from shared.db.paging import Place
-from shared.errors import InvalidArgument, NotFound, Violation
+from shared.errors import InvalidArgument, NotFound, PermissionDenied, Violation
+from shared.identity.principal import ADMIN
 
 MAX_EMAIL = 320  # RFC 5321: 64 for the local part, 255 for the domain, and the @
 MAX_NAME = 200
-UPDATABLE = ("name", "is_active")
+BUDGET = "monthly_budget_usd"
+UPDATABLE = ("name", "is_active", BUDGET)
 USER = "user"
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+
+
+@dataclass(frozen=True, slots=True)
+class UserRequest:
+    """What somebody wants a user to be."""
+
+    name: str
+    is_active: bool
+    monthly_budget_usd: Decimal | None
 
 
 async def create_user(store: Store, act: Act, email: str, name: str) -> User:
@@ -42,26 +56,42 @@ async def list_users(store: Store, after: Place, limit: int) -> Sequence[User]:
     return await store.list_users(after, limit)
 
 
-async def update_user(
-    store: Store, act: Act, user_id: str, fields: Collection[str], name: str, is_active: bool
-) -> User:
-    """Changes the named fields. Raises InvalidArgument for a field that may not change, or NotFound."""
+async def update_user(store: Store, act: Act, user_id: str, fields: Collection[str], wanted: UserRequest) -> User:
+    """Changes the named fields.
+
+    Raises InvalidArgument for a field that may not change, NotFound, and PermissionDenied for a budget, unless the
+    caller is an admin: who keeps users does not thereby hold the purse, least of all their own.
+    """
     check_mask(fields, UPDATABLE)
-    if violations := check_name(name) if "name" in fields else []:
+    violations = check_name(wanted.name) if "name" in fields else []
+    if BUDGET in fields:
+        violations += check_budget(BUDGET, wanted.monthly_budget_usd)
+    if violations:
         raise InvalidArgument.of(*violations)
-    event = act.event("user.update", USER, user_id, fields=sorted(fields))
+    if BUDGET in fields and not act.caller.is_admin:
+        raise PermissionDenied(
+            f"{BUDGET}: changing it needs the scope {ADMIN}", reason="MISSING_SCOPE", metadata={"scope": ADMIN}
+        )
+    budget = wanted.monthly_budget_usd if BUDGET in fields else None
+    changes = UserChanges(
+        name=wanted.name if "name" in fields else None,
+        is_active=wanted.is_active if "is_active" in fields else None,
+        monthly_budget_usd=budget,
+        clear_budget=BUDGET in fields and budget is None,
+    )
+    given = {BUDGET: None if budget is None else str(budget)} if BUDGET in fields else {}
     return await _change(
-        store, user_id, event, name if "name" in fields else None, is_active if "is_active" in fields else None
+        store, user_id, changes, act.event("user.update", USER, user_id, fields=sorted(fields), **given)
     )
 
 
 async def deactivate_user(store: Store, act: Act, user_id: str) -> None:
     """Makes a user inactive and revokes all of its keys. Raises NotFound."""
-    await _change(store, user_id, act.event("user.delete", USER, user_id), None, False)
+    await _change(store, user_id, UserChanges(is_active=False), act.event("user.delete", USER, user_id))
 
 
-async def _change(store: Store, user_id: str, event: NewAuditEvent, name: str | None, is_active: bool | None) -> User:
-    user = await store.update_user(parse_id(user_id, "user"), event, name=name, is_active=is_active)
+async def _change(store: Store, user_id: str, changes: UserChanges, event: NewAuditEvent) -> User:
+    user = await store.update_user(parse_id(user_id, "user"), changes, event)
     if user is None:
         raise NotFound(f"there is no user {user_id}")
     return user

@@ -2,7 +2,8 @@
 
 Claims: `iss` (`gaia-auth`), `aud` (`gaia`), `sub` (user id), `email`, `kid_of_key` (API key id, empty without a key),
 `scopes`, `env`, `iat`, `exp`; `rev`, the number of the newest revocation that was known when the token was made;
-`gen`, which of a key's secrets it was made from; `models` and `limits` where the key has any.
+`gen`, which of a key's secrets it was made from; `models` and `limits` where the key has any; `user_budget`, in USD as
+text, where the user has one.
 """
 
 from collections.abc import Mapping
@@ -47,6 +48,8 @@ def encode_claims(claims: IdentityClaims) -> dict[str, Any]:
         encoded["models"] = sorted(principal.allowed_models)
     if principal.limits != NO_LIMITS:
         encoded["limits"] = encode_limits(principal.limits)
+    if principal.user_monthly_budget_usd is not None:
+        encoded["user_budget"] = str(principal.user_monthly_budget_usd)
     return encoded
 
 
@@ -68,6 +71,7 @@ def decode_claims(encoded: Mapping[str, Any]) -> IdentityClaims:
         environment=str(environment),
         allowed_models=frozenset(models),
         limits=decode_limits(encoded.get("limits", {})),
+        user_monthly_budget_usd=_decode_budget(encoded.get("user_budget")),
     )
     return IdentityClaims(principal, sequence, str(generation))
 
@@ -87,17 +91,22 @@ def decode_limits(encoded: Any) -> KeyLimits:
     if not isinstance(encoded, Mapping):
         raise ValueError("limits are no object")
     requests, tokens = encoded.get("requests_per_minute"), encoded.get("tokens_per_minute")
-    budget = encoded.get("monthly_budget_usd")
     for count in (requests, tokens):
         if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
             raise ValueError("a limit is no positive number")
+    return KeyLimits(requests, tokens, _decode_budget(encoded.get("monthly_budget_usd")))
+
+
+def _decode_budget(encoded: Any) -> Decimal | None:
+    if encoded is None:
+        return None
     try:
-        amount = None if budget is None else Decimal(str(budget))
+        amount = Decimal(str(encoded))
     except InvalidOperation as error:
         raise ValueError("the budget is no number") from error
-    if amount is not None and not (amount.is_finite() and amount >= 0):
+    if not (amount.is_finite() and amount >= 0):
         raise ValueError("the budget is no amount")
-    return KeyLimits(requests, tokens, amount)
+    return amount
 
 
 def _is_texts(value: Any) -> bool:

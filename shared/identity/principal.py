@@ -38,6 +38,8 @@ class Principal:
     """Who is calling. Ids are UUIDs in text form.
 
     `api_key_id` is empty for a caller known by a token of an outside issuer. Empty `allowed_models` are all models.
+    `user_monthly_budget_usd` is what all of the user's keys together may spend in a calendar month (UTC), beside what
+    `limits` allow this key; None is no limit.
     """
 
     user_id: str
@@ -47,6 +49,7 @@ class Principal:
     environment: str
     allowed_models: frozenset[str] = frozenset()
     limits: KeyLimits = NO_LIMITS
+    user_monthly_budget_usd: Decimal | None = None
 
     @property
     def is_admin(self) -> bool:

@@ -23,7 +23,8 @@ class TestUsers:
         created = await mesh.admin.post(USERS, {"email": email, "name": "Ada"})
         user = created.json()
         assert created.status_code == 201
-        assert set(user) == {"id", "email", "name", "is_active", "created_at", "updated_at"}
+        fields = {"id", "email", "name", "is_active", "monthly_budget_usd", "created_at", "updated_at"}
+        assert set(user) == fields
         assert (user["email"], user["name"], user["is_active"]) == (email, "Ada", True)
         path = f"{USERS}/{user['id']}"
         assert (await mesh.admin.get(path)).json() == user
@@ -39,6 +40,34 @@ class TestUsers:
         assert (deleted.status_code, deleted.content) == (204, b"")
         assert (await mesh.admin.get(path)).json()["is_active"] is False
         assert (await key.get("/api/v1/auth/me")).status_code == 401
+
+    async def test_an_admin_gives_a_user_a_monthly_budget_and_takes_it_away(self, mesh: Mesh, caller: Caller):
+        path = f"{USERS}/{caller.user_id}"
+        assert (await mesh.admin.get(path)).json()["monthly_budget_usd"] is None
+        given = await mesh.admin.patch(path, {"monthly_budget_usd": 12.000001})
+        assert given.json()["monthly_budget_usd"] == 12.000001
+        assert (await caller.get("/api/v1/auth/me")).json()["user"]["monthly_budget_usd"] == 12.000001
+        renamed = await mesh.admin.patch(path, {"name": "Ada"})
+        assert (renamed.json()["name"], renamed.json()["monthly_budget_usd"]) == ("Ada", 12.000001)
+        nothing = await mesh.admin.patch(path, {"monthly_budget_usd": 0})
+        assert nothing.json()["monthly_budget_usd"] == 0
+        taken = await mesh.admin.patch(path, {"monthly_budget_usd": None}, params={"update_mask": "monthly_budget_usd"})
+        assert taken.json()["monthly_budget_usd"] is None
+
+    @pytest.mark.parametrize("budget", [-0.01, 1e300, "NaN", "a lot"])
+    async def test_a_budget_that_cannot_be_is_refused_by_its_name(self, mesh: Mesh, caller: Caller, budget: object):
+        reply = await mesh.admin.patch(f"{USERS}/{caller.user_id}", {"monthly_budget_usd": budget})
+        assert reply.status_code == 400
+        assert "monthly_budget_usd" in reply.json()["message"]
+
+    async def test_who_keeps_users_but_is_no_admin_changes_no_budget(self, mesh: Mesh):
+        manager = await mesh.new_caller(["users:manage"])
+        for body in ({"monthly_budget_usd": 10**6}, {"name": "rich", "monthly_budget_usd": None}):
+            reply = await manager.patch(f"{USERS}/{manager.user_id}", body, params={"update_mask": ",".join(body)})
+            assert reply.status_code == 403
+            assert "admin" in reply.json()["message"]
+        unchanged = (await mesh.admin.get(f"{USERS}/{manager.user_id}")).json()
+        assert (unchanged["name"], unchanged["monthly_budget_usd"]) == ("", None)
 
     async def test_an_email_address_that_is_taken_is_a_conflict_in_any_case(self, mesh: Mesh):
         email = new_email()

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from decimal import Decimal
 
 import asyncpg
 import grpc
@@ -26,6 +27,7 @@ from shared.identity.token import TokenVerifier
 from shared.rpc.auth import remote_check, remote_signing_keys
 from shared.rpc.mesh import background
 from tests.support.auth import Auth
+from tests.support.door import running_door
 from tests.support.waiting import eventually
 
 
@@ -239,6 +241,26 @@ class TestUsers:
         request = user_service_pb2.CreateUserRequest(email=email)
         call = UserServiceStub(auth.channel).CreateUser(request, metadata=with_key(admin_key))
         assert (await refusal(call)).code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    async def test_a_changed_budget_reaches_identities_that_are_cached_already(self, auth, admin_key):
+        key = await auth.new_key()
+        async with running_door(auth.address) as door:
+            await door.hear()
+            authenticator, verifier = door.identity.authenticator, door.identity.verifier
+            identity = await authenticator.authenticate(key)
+            token = dict(identity.metadata)["x-gaia-identity"]
+            assert identity.principal.user_monthly_budget_usd is None
+            update = user_service_pb2.UpdateUserRequest(
+                user=user_pb2.User(id=identity.principal.user_id, monthly_budget_usd=0.1),
+                update_mask=FieldMask(paths=["monthly_budget_usd"]),
+            )
+            await UserServiceStub(auth.channel).UpdateUser(update, metadata=with_key(admin_key))
+
+            async def everywhere() -> bool:
+                seen = await authenticator.authenticate(key), await verifier.verify(token)
+                return {seen[0].principal.user_monthly_budget_usd, seen[1].user_monthly_budget_usd} == {Decimal("0.1")}
+
+            await eventually(everywhere, 1.5)
 
     async def test_deleting_a_user_ends_their_keys(self, auth, admin_key):
         key = await auth.new_key("leaver@gaia.test")

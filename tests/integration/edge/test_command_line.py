@@ -97,6 +97,30 @@ async def test_what_cannot_be_undone_is_asked_first(gaia: CommandLine):
     assert (done.code, f"deactivated {user['id']}" in done.out) == (0, True)
 
 
+async def test_a_user_is_changed_and_nothing_else_of_it(gaia: CommandLine):
+    [user] = (await gaia("users", "create", "changed@gaia.test", "--name", "C", "--json")).json
+    [rich] = (await gaia("users", "update", "changed@gaia.test", "--monthly-budget", "20.5", "--json")).json
+    assert (rich["id"], rich["name"], rich["monthly_budget_usd"]) == (user["id"], "C", 20.5)
+    [renamed] = (await gaia("users", "update", user["id"], "--name", "D", "--json")).json
+    assert (renamed["name"], renamed["monthly_budget_usd"]) == ("D", 20.5)
+    [free] = (await gaia("users", "update", user["id"], "--no-budget", "--json")).json
+    assert free["monthly_budget_usd"] is None
+    for wrong in ((), ("--no-budget", "--monthly-budget", "1")):
+        refused = await gaia("users", "update", user["id"], *wrong)
+        assert refused.code != 0
+        assert refused.err
+
+
+async def test_a_user_who_was_deactivated_can_be_active_again_without_the_old_keys(gaia: CommandLine):
+    [user] = (await gaia("users", "create", "back@gaia.test", "--json")).json
+    [key] = (await gaia("keys", "create", "old", "--user", user["id"], "--scope", "chat:read", "--json")).json
+    [gone] = (await gaia("users", "deactivate", "back@gaia.test", "--yes", "--json")).json
+    [back] = (await gaia("users", "update", "back@gaia.test", "--active", "--json")).json
+    assert (gone["is_active"], back["is_active"]) == (False, True)
+    reply = await gaia.edge.get("/api/v1/auth/me", headers={"x-api-key": key["key"]})
+    assert reply.status_code == 401
+
+
 async def test_the_audit_trail_is_shown_and_exported(gaia: CommandLine, tmp_path: Path):
     [user] = (await gaia("users", "create", "audited@gaia.test", "--json")).json
     listed = (await gaia("audit", "list", "--target", user["id"], "--json")).json

@@ -164,6 +164,20 @@ async def test_a_deactivated_user_is_refused_within_a_second_though_the_token_li
     assert (await setup.me(setup.issuer.token("ec", email="leaver@gaia.test"))).status_code == 401
 
 
+async def test_the_budget_of_a_user_is_the_one_of_now_though_the_token_is_older(setup: Setup):
+    stub = AuthServiceStub(setup.auth.channel)
+    token = setup.issuer.token(email="spender@gaia.test")
+    first = await stub.Authenticate(auth_service_pb2.AuthenticateRequest(token=token))
+    assert not first.principal.HasField("user_monthly_budget_usd")
+    connection = await asyncpg.connect(setup.auth.owner_url)
+    await connection.execute("UPDATE users SET monthly_budget_usd = 5.25 WHERE email = 'spender@gaia.test'")
+    await connection.close()
+    second = await stub.Authenticate(auth_service_pb2.AuthenticateRequest(token=token))
+    checked = await stub.CheckIdentity(auth_service_pb2.CheckIdentityRequest(identity_token=first.identity_token))
+    assert [second.principal.user_monthly_budget_usd, checked.principal.user_monthly_budget_usd] == [5.25, 5.25]
+    assert second.revocation_sequence > first.revocation_sequence
+
+
 async def test_an_identity_does_not_outlive_the_token_that_it_was_made_from(setup: Setup):
     token = setup.issuer.token(exp=int(time.time()) + 20)
     response = await AuthServiceStub(setup.auth.channel).Authenticate(auth_service_pb2.AuthenticateRequest(token=token))

@@ -4,6 +4,8 @@ import asyncio
 import base64
 import json
 import time
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import jwt
@@ -108,6 +110,18 @@ async def test_a_token_carries_the_principal(setup: Setup):
     assert await setup.verifier.verify(token) == PRINCIPAL
     assert setup.verifier.cached(token) == PRINCIPAL
     assert setup.questions == 0
+
+
+async def test_a_token_carries_the_budget_of_the_user_exactly(setup: Setup):
+    rich = replace(PRINCIPAL, user_monthly_budget_usd=Decimal("200.000001"))
+    token = setup.signer.sign(IdentityClaims(rich, 0, "gen")).text
+    assert await setup.verifier.verify(token) == rich
+
+
+@pytest.mark.parametrize("budget", ["a lot", "-1", "NaN", "Infinity", [], {}])
+async def test_a_token_whose_budget_cannot_be_read_fails(setup: Setup, budget: object):
+    with pytest.raises(Unauthenticated):
+        await setup.verifier.verify(sign(claims(user_budget=budget)))
 
 
 async def test_the_claims_that_the_tests_vary_are_good_as_they_are(setup: Setup):

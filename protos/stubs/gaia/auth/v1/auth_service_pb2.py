@@ -29,7 +29,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgaia/auth/v1/auth_service.proto\x12\x0cgaia.auth.v1\x1a\x1agaia/auth/v1/api_key.proto\x1a\x17gaia/auth/v1/user.proto\x1a\x1agaia/rest/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"M\n\x13\x41uthenticateRequest\x12\x0f\n\x07\x61pi_key\x18\x01 \x01(\t\x12\r\n\x05token\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x02 \x01(\t\"\xce\x01\n\x14\x41uthenticateResponse\x12*\n\tprincipal\x18\x01 \x01(\x0b\x32\x17.gaia.auth.v1.Principal\x12\x16\n\x0eidentity_token\x18\x02 \x01(\t\x12\x37\n\x13identity_expires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13revocation_sequence\x18\x04 \x01(\x03\x12\x1c\n\x14identity_lifetime_ms\x18\x05 \x01(\x05\"\xa8\x01\n\tPrincipal\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x12\n\napi_key_id\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x13\n\x0b\x65nvironment\x18\x05 \x01(\t\x12\x16\n\x0e\x61llowed_models\x18\x06 \x03(\t\x12*\n\x06limits\x18\x07 \x01(\x0b\x32\x1a.gaia.auth.v1.ApiKeyLimits\".\n\x14\x43heckIdentityRequest\x12\x16\n\x0eidentity_token\x18\x01 \x01(\t\"`\n\x15\x43heckIdentityResponse\x12*\n\tprincipal\x18\x01 \x01(\x0b\x32\x17.gaia.auth.v1.Principal\x12\x1b\n\x13revocation_sequence\x18\x02 \x01(\x03\"\x18\n\x16ListSigningKeysRequest\"A\n\x17ListSigningKeysResponse\x12&\n\x04keys\x18\x01 \x03(\x0b\x32\x18.gaia.auth.v1.SigningKey\"-\n\nSigningKey\x12\x0b\n\x03kid\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\"1\n\x17WatchRevocationsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"`\n\x18WatchRevocationsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x12\n\napi_key_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\r\n\x05reset\x18\x04 \x01(\x08\";\n\x19ValidateCredentialRequest\x12\x0f\n\x07\x61pi_key\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"~\n\x1aValidateCredentialResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x11\n\tauth_type\x18\x02 \x01(\t\x12\x14\n\x07user_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05\x65rror\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\n\n\x08_user_idB\x08\n\x06_error\"\x0e\n\x0cGetMeRequest\"U\n\rGetMeResponse\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.gaia.auth.v1.User\x12\x12\n\napi_key_id\x18\x02 \x01(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t2\x9e\x05\n\x0b\x41uthService\x12]\n\x0c\x41uthenticate\x12!.gaia.auth.v1.AuthenticateRequest\x1a\".gaia.auth.v1.AuthenticateResponse\"\x06\xaa\xb6\x18\x02\x18\x01\x12`\n\rCheckIdentity\x12\".gaia.auth.v1.CheckIdentityRequest\x1a#.gaia.auth.v1.CheckIdentityResponse\"\x06\xaa\xb6\x18\x02\x18\x01\x12\x66\n\x0fListSigningKeys\x12$.gaia.auth.v1.ListSigningKeysRequest\x1a%.gaia.auth.v1.ListSigningKeysResponse\"\x06\xaa\xb6\x18\x02\x18\x01\x12k\n\x10WatchRevocations\x12%.gaia.auth.v1.WatchRevocationsRequest\x1a&.gaia.auth.v1.WatchRevocationsResponse\"\x06\xaa\xb6\x18\x02\x18\x01\x30\x01\x12\x97\x01\n\x12ValidateCredential\x12\'.gaia.auth.v1.ValidateCredentialRequest\x1a(.gaia.auth.v1.ValidateCredentialResponse\".\xaa\xb6\x18\n\x18\x01@\x01X\x80\x80\x01h\x14\x82\xd3\xe4\x93\x02\x1a\"\x15/api/v1/auth/validate:\x01*\x12_\n\x05GetMe\x12\x1a.gaia.auth.v1.GetMeRequest\x1a\x1b.gaia.auth.v1.GetMeResponse\"\x1d\xaa\xb6\x18\x02\x10\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/v1/auth/meb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgaia/auth/v1/auth_service.proto\x12\x0cgaia.auth.v1\x1a\x1agaia/auth/v1/api_key.proto\x1a\x17gaia/auth/v1/user.proto\x1a\x1agaia/rest/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"M\n\x13\x41uthenticateRequest\x12\x0f\n\x07\x61pi_key\x18\x01 \x01(\t\x12\r\n\x05token\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x02 \x01(\t\"\xce\x01\n\x14\x41uthenticateResponse\x12*\n\tprincipal\x18\x01 \x01(\x0b\x32\x17.gaia.auth.v1.Principal\x12\x16\n\x0eidentity_token\x18\x02 \x01(\t\x12\x37\n\x13identity_expires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13revocation_sequence\x18\x04 \x01(\x03\x12\x1c\n\x14identity_lifetime_ms\x18\x05 \x01(\x05\"\xea\x01\n\tPrincipal\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x12\n\napi_key_id\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x13\n\x0b\x65nvironment\x18\x05 \x01(\t\x12\x16\n\x0e\x61llowed_models\x18\x06 \x03(\t\x12*\n\x06limits\x18\x07 \x01(\x0b\x32\x1a.gaia.auth.v1.ApiKeyLimits\x12$\n\x17user_monthly_budget_usd\x18\x08 \x01(\x01H\x00\x88\x01\x01\x42\x1a\n\x18_user_monthly_budget_usd\".\n\x14\x43heckIdentityRequest\x12\x16\n\x0eidentity_token\x18\x01 \x01(\t\"`\n\x15\x43heckIdentityResponse\x12*\n\tprincipal\x18\x01 \x01(\x0b\x32\x17.gaia.auth.v1.Principal\x12\x1b\n\x13revocation_sequence\x18\x02 \x01(\x03\"\x18\n\x16ListSigningKeysRequest\"A\n\x17ListSigningKeysResponse\x12&\n\x04keys\x18\x01 \x03(\x0b\x32\x18.gaia.auth.v1.SigningKey\"-\n\nSigningKey\x12\x0b\n\x03kid\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\"1\n\x17WatchRevocationsRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"`\n\x18WatchRevocationsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x12\n\napi_key_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\r\n\x05reset\x18\x04 \x01(\x08\";\n\x19ValidateCredentialRequest\x12\x0f\n\x07\x61pi_key\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"~\n\x1aValidateCredentialResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x11\n\tauth_type\x18\x02 \x01(\t\x12\x14\n\x07user_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05\x65rror\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\n\n\x08_user_idB\x08\n\x06_error\"\x0e\n\x0cGetMeRequest\"U\n\rGetMeResponse\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.gaia.auth.v1.User\x12\x12\n\napi_key_id\x18\x02 \x01(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t2\x9e\x05\n\x0b\x41uthService\x12]\n\x0c\x41uthenticate\x12!.gaia.auth.v1.AuthenticateRequest\x1a\".gaia.auth.v1.AuthenticateResponse\"\x06\xaa\xb6\x18\x02\x18\x01\x12`\n\rCheckIdentity\x12\".gaia.auth.v1.CheckIdentityRequest\x1a#.gaia.auth.v1.CheckIdentityResponse\"\x06\xaa\xb6\x18\x02\x18\x01\x12\x66\n\x0fListSigningKeys\x12$.gaia.auth.v1.ListSigningKeysRequest\x1a%.gaia.auth.v1.ListSigningKeysResponse\"\x06\xaa\xb6\x18\x02\x18\x01\x12k\n\x10WatchRevocations\x12%.gaia.auth.v1.WatchRevocationsRequest\x1a&.gaia.auth.v1.WatchRevocationsResponse\"\x06\xaa\xb6\x18\x02\x18\x01\x30\x01\x12\x97\x01\n\x12ValidateCredential\x12\'.gaia.auth.v1.ValidateCredentialRequest\x1a(.gaia.auth.v1.ValidateCredentialResponse\".\xaa\xb6\x18\n\x18\x01@\x01X\x80\x80\x01h\x14\x82\xd3\xe4\x93\x02\x1a\"\x15/api/v1/auth/validate:\x01*\x12_\n\x05GetMe\x12\x1a.gaia.auth.v1.GetMeRequest\x1a\x1b.gaia.auth.v1.GetMeResponse\"\x1d\xaa\xb6\x18\x02\x10\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/v1/auth/meb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,29 +53,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHENTICATERESPONSE']._serialized_start=273
   _globals['_AUTHENTICATERESPONSE']._serialized_end=479
   _globals['_PRINCIPAL']._serialized_start=482
-  _globals['_PRINCIPAL']._serialized_end=650
-  _globals['_CHECKIDENTITYREQUEST']._serialized_start=652
-  _globals['_CHECKIDENTITYREQUEST']._serialized_end=698
-  _globals['_CHECKIDENTITYRESPONSE']._serialized_start=700
-  _globals['_CHECKIDENTITYRESPONSE']._serialized_end=796
-  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_start=798
-  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_end=822
-  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_start=824
-  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_end=889
-  _globals['_SIGNINGKEY']._serialized_start=891
-  _globals['_SIGNINGKEY']._serialized_end=936
-  _globals['_WATCHREVOCATIONSREQUEST']._serialized_start=938
-  _globals['_WATCHREVOCATIONSREQUEST']._serialized_end=987
-  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_start=989
-  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_end=1085
-  _globals['_VALIDATECREDENTIALREQUEST']._serialized_start=1087
-  _globals['_VALIDATECREDENTIALREQUEST']._serialized_end=1146
-  _globals['_VALIDATECREDENTIALRESPONSE']._serialized_start=1148
-  _globals['_VALIDATECREDENTIALRESPONSE']._serialized_end=1274
-  _globals['_GETMEREQUEST']._serialized_start=1276
-  _globals['_GETMEREQUEST']._serialized_end=1290
-  _globals['_GETMERESPONSE']._serialized_start=1292
-  _globals['_GETMERESPONSE']._serialized_end=1377
-  _globals['_AUTHSERVICE']._serialized_start=1380
-  _globals['_AUTHSERVICE']._serialized_end=2050
+  _globals['_PRINCIPAL']._serialized_end=716
+  _globals['_CHECKIDENTITYREQUEST']._serialized_start=718
+  _globals['_CHECKIDENTITYREQUEST']._serialized_end=764
+  _globals['_CHECKIDENTITYRESPONSE']._serialized_start=766
+  _globals['_CHECKIDENTITYRESPONSE']._serialized_end=862
+  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_start=864
+  _globals['_LISTSIGNINGKEYSREQUEST']._serialized_end=888
+  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_start=890
+  _globals['_LISTSIGNINGKEYSRESPONSE']._serialized_end=955
+  _globals['_SIGNINGKEY']._serialized_start=957
+  _globals['_SIGNINGKEY']._serialized_end=1002
+  _globals['_WATCHREVOCATIONSREQUEST']._serialized_start=1004
+  _globals['_WATCHREVOCATIONSREQUEST']._serialized_end=1053
+  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_start=1055
+  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_end=1151
+  _globals['_VALIDATECREDENTIALREQUEST']._serialized_start=1153
+  _globals['_VALIDATECREDENTIALREQUEST']._serialized_end=1212
+  _globals['_VALIDATECREDENTIALRESPONSE']._serialized_start=1214
+  _globals['_VALIDATECREDENTIALRESPONSE']._serialized_end=1340
+  _globals['_GETMEREQUEST']._serialized_start=1342
+  _globals['_GETMEREQUEST']._serialized_end=1356
+  _globals['_GETMERESPONSE']._serialized_start=1358
+  _globals['_GETMERESPONSE']._serialized_end=1443
+  _globals['_AUTHSERVICE']._serialized_start=1446
+  _globals['_AUTHSERVICE']._serialized_end=2116
 # @@protoc_insertion_point(module_scope)

@@ -106,6 +106,7 @@ class Principal(_message.Message):
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     ALLOWED_MODELS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    USER_MONTHLY_BUDGET_USD_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Id of the user, a UUID."""
     email: _builtins.str
@@ -114,6 +115,10 @@ class Principal(_message.Message):
     """Id of the API key, a UUID; empty for a token of the outside issuer."""
     environment: _builtins.str
     """Environment that the key belongs to, such as `dev` or `prod`."""
+    user_monthly_budget_usd: _builtins.float
+    """Most that all of the user's keys together may spend in a calendar month (UTC), in USD; exact to a millionth. Absent:
+    no limit.
+    """
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Scopes that the credential grants."""
@@ -136,12 +141,15 @@ class Principal(_message.Message):
         environment: _builtins.str = ...,
         allowed_models: _abc.Iterable[_builtins.str] | None = ...,
         limits: _api_key_pb2.ApiKeyLimits | None = ...,
+        user_monthly_budget_usd: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_user_monthly_budget_usd", b"_user_monthly_budget_usd", "limits", b"limits", "user_monthly_budget_usd", b"user_monthly_budget_usd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "api_key_id", b"api_key_id", "email", b"email", "environment", b"environment", "limits", b"limits", "scopes", b"scopes", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_user_monthly_budget_usd", b"_user_monthly_budget_usd", "allowed_models", b"allowed_models", "api_key_id", b"api_key_id", "email", b"email", "environment", b"environment", "limits", b"limits", "scopes", b"scopes", "user_id", b"user_id", "user_monthly_budget_usd", b"user_monthly_budget_usd"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__user_monthly_budget_usd: _TypeAlias = _typing.Literal["user_monthly_budget_usd"]  # noqa: Y015
+    _WhichOneofArgType__user_monthly_budget_usd: _TypeAlias = _typing.Literal["_user_monthly_budget_usd", b"_user_monthly_budget_usd"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__user_monthly_budget_usd) -> _WhichOneofReturnType__user_monthly_budget_usd | None: ...
 
 Global___Principal: _TypeAlias = Principal  # noqa: Y015
 

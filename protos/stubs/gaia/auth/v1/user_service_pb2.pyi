@@ -184,7 +184,9 @@ class UpdateUserRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change, of `name` and `is_active`. Default: those that the body holds."""
+        """The fields to change, of `name`, `is_active` and `monthly_budget_usd` (named and absent: no limit any more), which
+        needs the scope `admin`. Default: those that the body holds.
+        """
 
     def __init__(
         self,
