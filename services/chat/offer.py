@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from services.chat.catalogue import Catalogue, ModelSpec, ProviderSpec
+from services.chat.pricing import PriceBook, Publisher, free
 from services.chat.providers.base import Provider
 from services.chat.providers.local import LocalProvider, local_spec
 from services.chat.settings import ChatSettings
@@ -16,10 +17,11 @@ OPENAI, OPENAI_NAME = "openai", "OpenAI"
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The catalogue, and the adapter of each configured provider by its id."""
+    """The catalogue, the adapter of each configured provider by its id, and what their models cost."""
 
     catalogue: Catalogue
     providers: Mapping[str, Provider]
+    prices: PriceBook
 
 
 def build_offer(settings: ChatSettings, now: dt.datetime) -> Offer:
@@ -39,7 +41,21 @@ def build_offer(settings: ChatSettings, now: dt.datetime) -> Offer:
         catalogue = Catalogue(specs, settings.model_aliases, settings.default_provider or "")
     except ValueError as error:
         raise SettingsError(f"GAIA_MODEL_ALIASES or GAIA_DEFAULT_PROVIDER: {error}") from error
-    return Offer(catalogue, providers)
+    return Offer(catalogue, providers, PriceBook(_publishers(settings, providers)))
+
+
+def _publishers(settings: ChatSettings, providers: Mapping[str, Provider]) -> dict[str, Publisher]:
+    publishers: dict[str, Publisher] = {"local": free} if "local" in providers else {}
+    if providers.keys() <= publishers.keys():
+        return publishers
+    from services.chat.providers import prices
+
+    addresses = {endpoint.id: endpoint.base_url for endpoint in settings.openai_compatible}
+    for provider, provider_id in ((CLAUDE, "anthropic"), (OPENAI, "openai")):
+        if provider in providers:
+            publishers[provider] = prices.publisher(provider_id=provider_id)
+    publishers.update({provider: prices.publisher(base_url=address) for provider, address in addresses.items()})
+    return publishers
 
 
 def _claude(settings: ChatSettings, providers: dict[str, Provider], now: dt.datetime) -> ProviderSpec:

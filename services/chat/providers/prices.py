@@ -1,11 +1,30 @@
 """What `genai-prices` knows of a model: prices, context window, name."""
 
 import datetime as dt
+import importlib.metadata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
 from genai_prices.data_snapshot import get_snapshot
-from genai_prices.types import TieredPrices
+from genai_prices.types import ModelInfo, ModelPrice, StartDateConstraint, TieredPrices, TimeOfDateConstraint
+
+from services.chat.pricing import Conditions, PriceList, Published, Publisher, Rates, Tier
+
+UNCLEAR = dt.timedelta(minutes=1)
+"""How long prices are kept that change by a rule which is not known here."""
+
+_KINDS = {
+    "input": "input_mtok",
+    "output": "output_mtok",
+    "cached_input": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
+    "input_audio": "input_audio_mtok",
+    "output_audio": "output_audio_mtok",
+    "reasoning": "output_reasoning_mtok",
+}
+_THOUSAND = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +56,79 @@ def look_up(
         input_price=_base(getattr(prices, "input_mtok", None)),
         output_price=_base(getattr(prices, "output_mtok", None)),
     )
+
+
+def publisher(*, provider_id: str | None = None, base_url: str | None = None) -> Publisher:
+    """Returns the published prices of a provider, named by the library's id or by its address.
+
+    What is not priced by the token (sound by the hour, say) is not known here.
+    """
+    source = f"genai-prices {importlib.metadata.version('genai-prices')}"
+
+    def published(model: str, now: dt.datetime, conditions: Conditions) -> Published:
+        try:
+            provider, info = get_snapshot().find_provider_model(model, None, provider_id, base_url)
+        except LookupError:
+            return Published(None)
+        # As the library does: conditions are those of the provider itself, not of one whose models it sells on.
+        own = any(info is one for one in provider.models)
+        prices = info.get_prices(now, dict(conditions) if own else None)
+        return Published(_compile(prices, source), _next_change(info, now))
+
+    return published
+
+
+def _compile(prices: ModelPrice, source: str) -> PriceList | None:
+    if prices.input_mtok is None:
+        return None
+    stated = {kind: price for kind, name in _KINDS.items() if (price := getattr(prices, name)) is not None}
+    # What embeds has no output, and no price for it.
+    stated.setdefault("output", Decimal(0))
+    starts = sorted(
+        {tier.start for price in stated.values() if isinstance(price, TieredPrices) for tier in price.tiers}
+    )
+    request = prices.requests_kcount
+    return PriceList(
+        rates=Rates(**{kind: _at(price, 0) for kind, price in stated.items()}),
+        tiers=tuple(
+            Tier(start, Rates(**{kind: _at(price, start + 1) for kind, price in stated.items()})) for start in starts
+        ),
+        request=_at(request, 0) / _THOUSAND if request is not None else Decimal(0),
+        source=source,
+    )
+
+
+def _at(price: Decimal | TieredPrices, input_tokens: int) -> Decimal:
+    if not isinstance(price, TieredPrices):
+        return price
+    reached = [tier.price for tier in price.tiers if input_tokens > tier.start]
+    return reached[-1] if reached else price.base
+
+
+def _next_change(info: ModelInfo, now: dt.datetime) -> dt.datetime | None:
+    """Returns when a model's prices may be others than now, None for never."""
+    priced = info.prices if isinstance(info.prices, list) else []
+    constraints = [one.constraint for one in (*priced, *(info.price_variants or ())) if one.constraint is not None]
+    return min((change for one in constraints for change in _changes(one, now)), default=None)
+
+
+def _changes(constraint: object, now: dt.datetime) -> Iterable[dt.datetime]:
+    today = now.astimezone(dt.UTC)
+    if isinstance(constraint, StartDateConstraint):
+        start = dt.datetime.combine(constraint.start_date, dt.time(), dt.UTC)
+        return [start] if start > now else []
+    if isinstance(constraint, TimeOfDateConstraint):
+        return [_next(today, time) for time in (constraint.start_time, constraint.end_time)]
+    return [now + UNCLEAR]
+
+
+def _next(now: dt.datetime, time: dt.time) -> dt.datetime:
+    at = dt.datetime.combine(now.date(), time, time.tzinfo or dt.UTC).astimezone(dt.UTC)
+    while at <= now:
+        at += dt.timedelta(days=1)
+    while at - dt.timedelta(days=1) > now:
+        at -= dt.timedelta(days=1)
+    return at
 
 
 def _base(price: Decimal | TieredPrices | None) -> Decimal | None:
