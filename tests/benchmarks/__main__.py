@@ -5,7 +5,7 @@ import sys
 
 from tests.benchmarks.figures import print_figures
 
-NAMES = ("foundation", "edge", "identity")
+NAMES = ("foundation", "edge", "identity", "chat")
 
 
 def main(names: list[str]) -> int:

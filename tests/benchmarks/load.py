@@ -61,12 +61,12 @@ def run_load(
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
-    """CPU time that processes and their children have used."""
+    """CPU time that processes and their children have used, those that have ended since included."""
     total = 0.0
     for process in _families(pids):
         with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
-            total += times.user + times.system
+            total += times.user + times.system + times.children_user + times.children_system
     return total
 
 

@@ -19,7 +19,7 @@ class Peers:
     """The peers' module, with their processes as context managers."""
 
     def __init__(self) -> None:
-        self._module = _load()
+        self._module = load_peers()
         self.home = Path(self._module.HOME)
         if not (self.home / "echo.pb").exists():
             raise RuntimeError(f"the peers are not installed; run `python {BENCH / 'peers.py'} setup` once")
@@ -84,7 +84,8 @@ def _running(command: Sequence[str], environment: Mapping[str, str]) -> Iterator
         process.wait(10)
 
 
-def _load() -> ModuleType:
+def load_peers() -> ModuleType:
+    """Returns the peers' module. Raises RuntimeError where the shared folder is missing."""
     path = BENCH / "peers.py"
     spec = importlib.util.spec_from_file_location("peers", path)
     if spec is None or spec.loader is None or not path.exists():

@@ -1,7 +1,8 @@
-"""An OpenAI-like upstream whose chunks say when they were sent: `python -m tests.benchmarks.upstream PORT`.
+"""An OpenAI-like upstream whose chunks say when they were sent.
 
-A streamed completion is ten chunks, 20 ms apart; the text of each is the machine's monotonic clock in seconds, so that
-whoever reads it on the same machine knows how long it travelled.
+`python -m tests.benchmarks.upstream PORT [CHUNKS PAUSE_MS]`. A streamed completion is ten chunks, 20 ms apart, where
+nothing else is said; the text of each is the machine's monotonic clock in seconds, so that whoever reads it on the same
+machine knows how long it travelled.
 """
 
 import asyncio
@@ -9,9 +10,11 @@ import json
 import sys
 import time
 
+import uvloop
+
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _CHUNKS = 10
-_PAUSE_SECONDS = 0.02
+_PAUSE_MS = 20.0
 
 
 def _chunk(delta: dict[str, str], finish: str | None = None, usage: dict[str, int] | None = None) -> bytes:
@@ -31,30 +34,43 @@ def _framed(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            lines = head.lower().split(b"\r\n")
-            length = next((int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:")), 0)
-            await reader.readexactly(length)
-            writer.write(_HEAD)
-            for _ in range(_CHUNKS):
-                writer.write(_chunk({"content": f"{time.monotonic():.6f} "}))
+class _Upstream:
+    """Answers connections with `chunks` chunks, `pause` seconds apart."""
+
+    def __init__(self, chunks: int, pause: float) -> None:
+        self._chunks = chunks
+        self._pause = pause
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serves one connection until the client closes it."""
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                lines = head.lower().split(b"\r\n")
+                length = next(
+                    (int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:")), 0
+                )
+                await reader.readexactly(length)
+                writer.write(_HEAD)
+                for _ in range(self._chunks):
+                    writer.write(_chunk({"content": f"{time.monotonic():.6f} "}))
+                    await writer.drain()
+                    await asyncio.sleep(self._pause)
+                usage = {"prompt_tokens": 1, "completion_tokens": self._chunks, "total_tokens": self._chunks + 1}
+                writer.write(_chunk({}, "stop", usage))
+                writer.write(_framed(b"data: [DONE]\n\n") + b"0\r\n\r\n")
                 await writer.drain()
-                await asyncio.sleep(_PAUSE_SECONDS)
-            writer.write(_chunk({}, "stop", {"prompt_tokens": 1, "completion_tokens": _CHUNKS, "total_tokens": 11}))
-            writer.write(_framed(b"data: [DONE]\n\n") + b"0\r\n\r\n")
-            await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return
-    finally:
-        writer.close()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
 
 
-async def _serve(port: int) -> None:
-    server = await asyncio.start_server(_answer, "127.0.0.1", port)
+async def _serve(port: int, upstream: _Upstream) -> None:
+    server = await asyncio.start_server(upstream.answer, "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1])))
+    number, *pace = sys.argv[1:]
+    how_many, pause_ms = (int(pace[0]), float(pace[1])) if pace else (_CHUNKS, _PAUSE_MS)
+    uvloop.run(_serve(int(number), _Upstream(how_many, pause_ms / 1e3)))
