@@ -1,8 +1,8 @@
 """What a chat completion costs, beside LiteLLM and Portkey in one run and in turns.
 
-Gaia runs whole: edge, auth, chat, asset and Postgres, with authentication, ledger and persistence on. Its CPU is that of
-all five with their children. What counts is the median over the rounds, of a ratio within a round where there is one:
-absolute figures of a shared machine drift.
+Gaia runs whole: edge, auth, chat, asset and Postgres, with authentication, ledger and persistence on. Its CPU is that
+of all five with their children. What counts is the median over the rounds, and of the ratio within a round where there
+is one: absolute figures of a shared machine drift.
 """
 
 import contextlib

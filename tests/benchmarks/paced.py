@@ -1,4 +1,4 @@
-"""Many paced streams at once: `python -m tests.benchmarks.paced URL MODEL STREAMS [KEY]` says how late their chunks came.
+"""Says how late the chunks of many paced streams come: `python -m tests.benchmarks.paced URL MODEL STREAMS [KEY]`.
 
 The upstream behind the URL is `tests.benchmarks.upstream`, whose chunks say when they were sent. Prints one JSON object
 {"chunks", "p50_ms", "p99_ms", "worst_ms", "failed"}; a stream without its end marker counts as failed.
@@ -32,7 +32,7 @@ class _Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Implements asyncio.Protocol."""
-        self._transport = cast(asyncio.WriteTransport, transport)
+        self._transport = cast("asyncio.WriteTransport", transport)
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -62,7 +62,7 @@ async def _load(url: str, model: str, streams: int, key: str) -> dict[str, float
     loop = asyncio.get_running_loop()
     opened: list[_Stream] = []
     for _ in range(streams):
-        _, stream = await loop.create_connection(lambda: _Stream(request), address.hostname, address.port)
+        _, stream = await loop.create_connection(lambda: _Stream(request), address.hostname or "", address.port or 80)
         opened.append(stream)
         await asyncio.sleep(SPACING_SECONDS)
     async with asyncio.timeout(LONGEST_SECONDS):
