@@ -12,7 +12,7 @@ from services.chat.providers import errors
 from services.chat.providers.anthropic_reply import EventDecoder, decode_reply
 from services.chat.providers.anthropic_request import encode_request
 from services.chat.providers.sse import EventReader, EventTooLarge
-from services.chat.providers.upstream import Upstream, drain, limits, timeouts
+from services.chat.providers.upstream import Upstream, drain, tls_context
 from services.chat.turn import Delta, Dialect, Reply, Turn
 
 PATH = "/v1/messages"
@@ -72,23 +72,22 @@ def connect_anthropic(
     now: Callable[[], dt.datetime],
 ) -> AnthropicProvider:
     """Makes the adapter; connects to nothing yet."""
-    timeout = timeouts(connect_seconds, silence_seconds)
+    tls = tls_context()
     client = anthropic.AsyncAnthropic(
         api_key=api_key,
         base_url=base_url,
         max_retries=0,
-        timeout=timeout,
-        http_client=anthropic.DefaultAioHttpClient(timeout=timeout, limits=limits(connections), follow_redirects=False),
+        http_client=anthropic.DefaultAioHttpClient(verify=tls, follow_redirects=False),
         # The SDK's own tracing can record prompts and replies.
         open_telemetry=False,
     )
     upstream = Upstream(
         provider,
-        post=client.post,
-        close=client.close,
-        status_error=anthropic.APIStatusError,
-        connection_error=anthropic.APIConnectionError,
-        stream_class=anthropic.AsyncStream,
+        client,
+        tls=tls,
+        connect_seconds=connect_seconds,
+        silence_seconds=silence_seconds,
+        connections=connections,
         setting=setting,
         now=now,
     )

@@ -11,7 +11,7 @@ from services.chat.catalogue import ModelSpec
 from services.chat.providers import errors
 from services.chat.providers.openai_wire import ChunkDecoder, decode_reply, encode_request, wants_usage
 from services.chat.providers.sse import EventReader, EventTooLarge
-from services.chat.providers.upstream import Upstream, drain, limits, timeouts
+from services.chat.providers.upstream import Upstream, drain, tls_context
 from services.chat.turn import Delta, Dialect, Reply, Turn
 
 PATH = "/chat/completions"
@@ -88,23 +88,22 @@ def connect_openai(
     is_openai: bool,
 ) -> OpenAIProvider:
     """Makes the adapter of OpenAI (`is_openai`) or of another endpoint of its dialect; connects to nothing yet."""
-    timeout = timeouts(connect_seconds, silence_seconds)
+    tls = tls_context()
     client = openai.AsyncOpenAI(
         api_key=api_key or NO_KEY,
         base_url=base_url,
         max_retries=0,
-        timeout=timeout,
-        http_client=openai.DefaultAioHttpClient(timeout=timeout, limits=limits(connections), follow_redirects=False),
+        http_client=openai.DefaultAioHttpClient(verify=tls, follow_redirects=False),
         # The account that the environment names is one at OpenAI, and nobody else's business.
         default_headers=None if is_openai else {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()},  # type: ignore[dict-item] # the SDK takes Omit here, its annotation does not say so
     )
     upstream = Upstream(
         provider,
-        post=client.post,
-        close=client.close,
-        status_error=openai.APIStatusError,
-        connection_error=openai.APIConnectionError,
-        stream_class=openai.AsyncStream,
+        client,
+        tls=tls,
+        connect_seconds=connect_seconds,
+        silence_seconds=silence_seconds,
+        connections=connections,
         setting=setting,
         now=now,
     )

@@ -1,111 +1,143 @@
-"""Sending requests through a provider's official SDK in its leanest mode: bytes out, bytes in.
+"""Sending requests to a provider with the least that its official SDK can do: bytes out, bytes in.
 
-The SDK is there for its addresses, authentication, headers, connection pool and error classes; JSON is encoded and
-decoded here, once.
+The SDK says where to send and with which headers; the transport is aiohttp, the faster one of the two that it offers,
+without the layers in between. JSON is encoded and decoded by the adapters, once, and statuses become errors here.
 """
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
-from typing import Any
+import ssl
+from collections.abc import AsyncGenerator, Callable, Mapping
+from types import MappingProxyType
 
 import aiohttp
 import httpx2
+import orjson
 
 from services.chat.providers import errors
+from services.chat.providers.sdk_requests import EVENTS, JSON, SdkClient, SdkRequests
 from shared.errors import GaiaError
 
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 """Largest whole reply: several times the longest text with every token's probabilities."""
+MAX_REFUSAL_BYTES = 256 * 1024
+"""As much of an error's body is read; its message is a few lines."""
 DRAIN_SECONDS = 0.1
 """How long the end of a response may be behind the end of its reply."""
-READ_FAILURES = (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError)
+KEEP_ALIVE_SECONDS = 4.0
+"""An idle connection is used again for so long only: common servers close theirs after five seconds, and a request
+that meets the closing is lost, since nobody knows whether it was taken."""
+FAILURES = (aiohttp.ClientError, OSError)
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Upstream:
-    """A provider behind its SDK's client, of which `post`, `close`, its stream and its error classes are used.
+    """A provider behind its SDK's client. The pool holds `connections` at most.
 
-    `setting` names where the provider's key comes from, for the operator.
+    `connect_seconds` bounds waiting for a connection, `silence_seconds` waiting for the first byte, and between two;
+    bounding the whole is the caller's. `setting` names where the provider's key comes from, for the operator.
     """
 
     def __init__(
         self,
         provider: str,
+        client: SdkClient,
         *,
-        post: Callable[..., Awaitable[Any]],
-        close: Callable[[], Awaitable[None]],
-        status_error: type[Any],
-        connection_error: type[Exception],
-        stream_class: type[Any],
+        tls: ssl.SSLContext,
+        connect_seconds: float,
+        silence_seconds: float,
+        connections: int,
         setting: str,
         now: Callable[[], dt.datetime],
     ) -> None:
         self.provider = provider
         self.setting = setting
-        self._post = post
-        self._close = close
-        self._status_error = status_error
-        self._connection_error = connection_error
-        self._stream_class = stream_class
+        self._client = client
+        self._requests = SdkRequests(client)
+        self._tls = tls
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, connect=connect_seconds, sock_connect=connect_seconds, sock_read=silence_seconds
+        )
+        self._connections = connections
         self._now = now
+        self._session: aiohttp.ClientSession | None = None
 
-    async def fetch(self, path: str, body: bytes) -> bytes:
+    async def fetch(self, path: str, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> bytes:
         """Returns the body of the response to a POST of JSON. Raises the errors of `providers.errors`."""
-        parts: list[bytes] = []
-        size = 0
-        async with aclosing(self.stream(path, body, accept="application/json")) as chunks:
-            async for chunk in chunks:
-                size += len(chunk)
-                if size > MAX_REPLY_BYTES:
-                    raise errors.nonsense(self.provider, f"a reply of more than {MAX_REPLY_BYTES >> 20} MiB")
-                parts.append(chunk)
-        return b"".join(parts)
+        response = await self._send(path, body, JSON, headers)
+        try:
+            reply = await _read(response.content, MAX_REPLY_BYTES)
+        except FAILURES as failure:
+            raise self._broken(failure) from failure
+        finally:
+            response.close()
+        if reply is None:
+            raise errors.nonsense(self.provider, f"a reply of more than {MAX_REPLY_BYTES >> 20} MiB")
+        return reply
 
-    async def stream(self, path: str, body: bytes, accept: str = "text/event-stream") -> AsyncGenerator[bytes]:
+    async def stream(self, path: str, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> AsyncGenerator[bytes]:
         """Yields the body of the response to a POST of JSON as it arrives.
 
         The request ends when the generator is closed or its task is cancelled.
         """
-        response = await self._send(path, body, accept)
+        response = await self._send(path, body, EVENTS, headers)
         try:
-            async for chunk in response.aiter_bytes():
-                if chunk:
-                    yield chunk
-        except READ_FAILURES as failure:
-            raise errors.timed_out(self.provider) if _is_timeout(failure) else errors.cut(self.provider) from failure
+            while chunk := await response.content.readany():
+                yield chunk
+        except FAILURES as failure:
+            raise self._broken(failure) from failure
         finally:
-            await response.aclose()
+            # Where the body came to its end the connection is back in the pool already; else it is closed here.
+            response.close()
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._close()
+        if self._session is not None:
+            await self._session.close()
+        await self._client.close()
 
-    async def _send(self, path: str, body: bytes, accept: str) -> httpx2.Response:
+    async def _send(self, path: str, body: bytes, accept: str, more: Mapping[str, str]) -> aiohttp.ClientResponse:
+        session = self._session or self._open()
         try:
-            response: httpx2.Response = await self._post(
-                path,
-                cast_to=httpx2.Response,
-                content=body,
-                options={"headers": {"Content-Type": "application/json", "Accept": accept}},
-                stream=True,
-                stream_cls=self._stream_class,
+            response = await session.post(
+                self._requests.url(path),
+                data=body,
+                headers=self._requests.headers(accept, more),
+                allow_redirects=False,
             )
-        except self._status_error as refusal:
-            raise self._refused(refusal) from None
-        except self._connection_error as failure:
-            late = _is_timeout(failure)
+            if 200 <= response.status < 300:
+                return response
+            try:
+                refusal = await _read(response.content, MAX_REFUSAL_BYTES)
+            finally:
+                response.close()
+        except FAILURES as failure:
+            late = isinstance(failure, TimeoutError)
             raise errors.timed_out(self.provider) if late else errors.unreachable(self.provider) from failure
-        except READ_FAILURES as failure:
-            # Reading the body of an error response failed.
-            raise errors.unreachable(self.provider) from failure
-        return response
+        raise self._refused(response, refusal or b"")
 
-    def _refused(self, refusal: Any) -> GaiaError:
-        retry_after = errors.read_retry_after(refusal.response.headers, self._now())
-        message = _message(refusal.body) or f"status {refusal.status_code}"
+    def _open(self) -> aiohttp.ClientSession:
+        """Makes the session, which wants a running loop."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._connections, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=self._tls
+            ),
+            # What one user's request brings back is not sent with another's.
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            proxy=self._requests.proxy,
+        )
+        return self._session
+
+    def _broken(self, failure: BaseException) -> GaiaError:
+        return errors.timed_out(self.provider) if isinstance(failure, TimeoutError) else errors.cut(self.provider)
+
+    def _refused(self, response: aiohttp.ClientResponse, body: bytes) -> GaiaError:
+        retry_after = errors.read_retry_after(response.headers, self._now())
+        message = _message(body) or f"status {response.status}"
         return errors.from_status(
-            self.provider, refusal.status_code, message, retry_after=retry_after, setting=self.setting
+            self.provider, response.status, message, retry_after=retry_after, setting=self.setting
         )
 
 
@@ -120,26 +152,30 @@ async def drain(chunks: AsyncGenerator[bytes]) -> None:
         return
 
 
-def timeouts(connect: float, silence: float) -> httpx2.Timeout:
-    """Returns the time limits of one request, in seconds; waiting for a free connection counts as connecting."""
-    return httpx2.Timeout(connect=connect, read=silence, write=silence, pool=connect)
+def tls_context() -> ssl.SSLContext:
+    """Makes the SDKs' own TLS context: their authorities, and those that the environment names."""
+    return httpx2.create_ssl_context()
 
 
-def limits(connections: int) -> httpx2.Limits:
-    """Returns the bounds of a pool; a quarter of the connections may wait for the next request."""
-    return httpx2.Limits(max_connections=connections, max_keepalive_connections=max(1, connections // 4))
+async def _read(content: aiohttp.StreamReader, limit: int) -> bytes | None:
+    """Returns a whole body; None where it is larger than the limit."""
+    body = await content.readany()
+    if content.at_eof():
+        return body
+    parts, size = [body], len(body)
+    while part := await content.readany():
+        size += len(part)
+        if size > limit:
+            return None
+        parts.append(part)
+    return b"".join(parts)
 
 
-def _is_timeout(failure: BaseException) -> bool:
-    # The transport tells a lost connection as a timeout of connecting; what it came from tells the two apart.
-    while failure.__cause__ is not None:
-        failure = failure.__cause__
-    return isinstance(failure, TimeoutError | httpx2.TimeoutException)
-
-
-def _message(body: object) -> str:
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        message = inner.get("message") if isinstance(inner, dict) else inner
-        return message if isinstance(message, str) else ""
-    return ""
+def _message(body: bytes) -> str:
+    try:
+        told = orjson.loads(body)
+    except ValueError:
+        return ""
+    inner = told.get("error", told) if isinstance(told, dict) else None
+    message = inner.get("message") if isinstance(inner, dict) else inner
+    return message if isinstance(message, str) else ""
