@@ -2,19 +2,13 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any
 
-import grpc
 from google.api.httpbody_pb2 import HttpBody
 
-from services.chat.completing import Completions
-from services.chat.deadlines import seconds_left
+from services.chat.asking import Context
+from services.chat.completing import Asking, Completions
 from services.chat.dialects.base import Asked
 from shared.errors import GaiaError
-from shared.identity.principal import current_principal
-from shared.telemetry import request_id
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
@@ -23,22 +17,18 @@ LEFT_OUT_METADATA = "gaia-left-out"
 
 
 async def answer_body(
-    completions: Completions, asked: Asked, context: Context, total_seconds: float
+    completions: Completions, asked: Asked, who: Asking, context: Context
 ) -> AsyncGenerator[HttpBody]:
-    """Yields the response to a request of any dialect: one body, or the events of a stream.
-
-    `total_seconds` is the longest time of a reply.
-    """
-    seconds = seconds_left(context, total_seconds)
-    prepared = await completions.prepare(asked, current_principal().user_id, request_id.get(), seconds)
-    if prepared.left_out:
-        await context.send_initial_metadata(((LEFT_OUT_METADATA, ", ".join(prepared.left_out)),))
-    if not asked.stream:
-        yield HttpBody(content_type=JSON, data=(await completions.answer(prepared)).body)
-        return
-    async with aclosing(events_of(completions.stream(prepared), asked.error_record)) as bodies:
-        async for body in bodies:
-            yield body
+    """Yields the response to a request of any dialect: one body, or the events of a stream."""
+    async with await completions.prepare(asked, who) as prepared:
+        if prepared.left_out:
+            await context.send_initial_metadata(((LEFT_OUT_METADATA, ", ".join(prepared.left_out)),))
+        if not asked.stream:
+            yield HttpBody(content_type=JSON, data=(await completions.answer(prepared)).body)
+            return
+        async with aclosing(events_of(completions.stream(prepared), asked.error_record)) as bodies:
+            async for body in bodies:
+                yield body
 
 
 async def events_of(

@@ -1,22 +1,27 @@
 """The native chat: one message of a user, in a conversation that Gaia keeps."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Self
 
+from services.chat.calls import BegunCall, Calls, ModelCall, Once
+from services.chat.catalogue import ModelSpec
 from services.chat.conversation import assemble, history_characters
 from services.chat.conversations import ConversationStore, no_conversation, parse_conversation_id
+from services.chat.ledger import Exchange, Place
+from services.chat.metering import check_model
 from services.chat.personas import DEFAULT_ID, no_persona
-from services.chat.recording import Recorder
 from services.chat.records import Stored, stored_reply
-from services.chat.responding import Fallback, Responder
+from services.chat.responding import Fallback
 from services.chat.selection import Selection, Selector, Wish, check_wish
+from services.chat.snapshot import Told
 from services.chat.store import Store
 from services.chat.turn import Delta, Reply, Role, Turn
 from shared.errors import InvalidArgument, Violation
+from shared.identity.principal import Principal
 
 MAX_MODEL_NAME = 200
 WHOLE_WORDS = "word"
@@ -29,20 +34,25 @@ MAX_TEMPERATURE = 2.0
 class ChatCall:
     """A message and what is wished for its answer; None and empty are the client's silence.
 
-    `seconds` is how long the whole call may take. With `begins_conversation` there is no id, and no history.
+    `seconds` is how long the whole call may take. With `begins_conversation` there is no id, and no history; with
+    `tells_conversation` the id of the conversation is told before the answer is there.
     """
 
     message: str
     wish: Wish
-    user_id: str
+    caller: Principal
     request_id: str
     seconds: float
+    operation: str = "chat"
     persona_id: str = ""
     conversation_id: str = ""
     begins_conversation: bool = False
+    tells_conversation: bool = False
     temperature: float | None = None
     max_tokens: int | None = None
     chunking: str = ""
+    is_stream: bool = False
+    once: Once | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,98 +70,103 @@ class Chatted:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A call that was checked, with its conversation loaded: the next step costs money."""
+    """A call that was checked and admitted, with its conversation loaded: the next step costs money.
+
+    It has to be closed (it is an asynchronous context manager), whether it was made or not. `conversation_id` is that
+    of the answer where it is known already.
+    """
 
     call: ChatCall
     selection: Selection
-    turn: Turn
-    user_id: uuid.UUID
+    begun: BegunCall
     conversation_id: uuid.UUID | None
-    persona_id: str
-    began: float
-    deadline: float
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.begun.close()
+
+
+@dataclass(slots=True)
+class _Keeping:
+    """Where the exchange of a call is kept; the place may become known only after the call was admitted."""
+
+    message: str
+    place: Place
+    conversation_id: uuid.UUID | None
+
+    def exchange(self, reply: Reply, model: ModelSpec, is_complete: bool) -> Exchange:
+        answer = stored_reply(reply, model.provider, model.id, is_complete=is_complete)
+        return Exchange(self.place, (Stored(Role.USER, self.message), answer), self.conversation_id)
 
 
 class Chat:
     """Answers messages."""
 
-    def __init__(
-        self,
-        selector: Selector,
-        responder: Responder,
-        store: Store,
-        conversations: ConversationStore,
-        recorder: Recorder,
-    ) -> None:
+    def __init__(self, selector: Selector, calls: Calls, store: Store, conversations: ConversationStore) -> None:
         self._selector = selector
-        self._responder = responder
+        self._calls = calls
         self._store = store
         self._conversations = conversations
-        self._recorder = recorder
 
     async def prepare(self, call: ChatCall) -> Prepared:
-        """Checks a call, chooses its model and loads its conversation.
+        """Checks a call, chooses its model, loads its conversation, and has it admitted.
 
-        Raises InvalidArgument, NotFound, or Unavailable when the store or the provider cannot be used.
+        Raises InvalidArgument, NotFound, Unavailable when the store or the provider cannot be used, and what
+        `Calls.begin` raises.
         """
-        began = time.monotonic()
         deadline = asyncio.get_running_loop().time() + allowed_seconds(call)
         _check(call)
         selection = self._selector.select(call.wish)
-        user_id = uuid.UUID(call.user_id)
+        check_model(call.caller, selection.model)
+        user_id = uuid.UUID(call.caller.user_id)
         wanted = parse_conversation_id(call.conversation_id) if call.conversation_id else None
-        persona_id = call.persona_id or DEFAULT_ID
-        loaded = await self._store.load(user_id, wanted, persona_id, history_characters(selection.model))
-        if loaded is None:
-            raise no_conversation(call.conversation_id)
-        if loaded.system_prompt is None and persona_id != DEFAULT_ID:
-            raise no_persona(persona_id)
-        history = () if call.begins_conversation else loaded.messages
-        turn = Turn(
-            assemble(loaded.system_prompt or "", history, call.message, selection.model, call.max_tokens),
-            temperature=call.temperature,
-            max_tokens=call.max_tokens,
-        )
-        _, left_out = self._responder.fit(turn, selection.model)
+        turn = await self._turn(call, selection.model, user_id, wanted)
+        _, left_out = self._calls.responder.fit(turn, selection.model)
         if left_out:
             without = f"{selection.reasoning}; {selection.model.provider} takes no {', '.join(left_out)}"
             selection = Selection(selection.model, without, selection.fallbacks)
-        return Prepared(call, selection, turn, user_id, wanted, persona_id, began, deadline)
-
-    async def anchor(self, prepared: Prepared) -> Prepared:
-        """Returns the call with the id of its conversation, for those who tell it before the answer is there.
-
-        A conversation that does not exist yet is made, and stays when no answer comes.
-        """
-        if prepared.conversation_id is not None:
+        unnamed = Place.NEW if call.begins_conversation else Place.DEFAULT
+        keeping = _Keeping(call.message, Place.KNOWN if wanted else unnamed, wanted)
+        begun = await self._calls.begin(
+            ModelCall(
+                caller=call.caller,
+                request_id=call.request_id,
+                operation=call.operation,
+                turn=turn,
+                selection=selection,
+                deadline=deadline,
+                exchange=keeping.exchange,
+                is_stream=call.is_stream,
+                max_output_tokens=call.max_tokens,
+                once=call.once,
+            )
+        )
+        prepared = Prepared(call, selection, begun, wanted)
+        if not call.tells_conversation:
             return prepared
-        if prepared.call.begins_conversation:
-            return replace(prepared, conversation_id=(await self._conversations.create(prepared.user_id, "")).id)
-        return replace(prepared, conversation_id=await self._conversations.ensure_default(prepared.user_id))
+        try:
+            return await self._anchored(prepared, keeping, user_id)
+        except BaseException:
+            await begun.close()
+            raise
 
     async def answer(self, prepared: Prepared) -> Chatted:
         """Returns the whole answer, once it is stored."""
-        answer = await self._responder.complete(prepared.turn, prepared.selection, prepared.deadline)
-        return await self._finish(prepared, answer.reply, answer.model.provider, answer.model.id, answer.fallback_used)
+        return await self._chatted(prepared, await prepared.begun.complete())
 
     async def stream(self, prepared: Prepared) -> AsyncGenerator[tuple[Delta | Fallback, str, str] | Chatted]:
         """Yields deltas and fallbacks with the provider and the model of the moment, and last the stored answer.
 
         When the provider or the caller breaks off, what arrived is stored as incomplete.
         """
-        answer = self._responder.stream(prepared.turn, prepared.selection, prepared.deadline)
-        is_whole = False
-        try:
-            async with aclosing(answer.events()) as events:
-                async for event in events:
-                    yield event, answer.model.provider, answer.model.id
-            is_whole = True
-        finally:
-            if not is_whole and answer.reply.has_content:
-                reply = stored_reply(answer.reply.build(), answer.model.provider, answer.model.id, is_complete=False)
-                await self._recorder.rescue(lambda: self._store_exchange(prepared, reply))
-        whole = answer.reply.build()
-        yield await self._finish(prepared, whole, answer.model.provider, answer.model.id, answer.fallback_used)
+        begun = prepared.begun
+        async with aclosing(begun.events()) as events:
+            async for event in events:
+                yield event, begun.provider, begun.model
+        assert begun.told is not None
+        yield await self._chatted(prepared, begun.told)
 
     async def status(self, user_id: str) -> int:
         """Returns how many messages a user's default conversation has."""
@@ -161,31 +176,49 @@ class Chat:
         """Empties a user's default conversation and returns how many messages it had."""
         return await self._store.clear_default(uuid.UUID(user_id))
 
-    async def _finish(
-        self, prepared: Prepared, reply: Reply, provider: str, model: str, fallback_used: bool
-    ) -> Chatted:
-        stored = stored_reply(reply, provider, model, is_complete=True)
-        conversation_id = await self._recorder.keep(self._store_exchange(prepared, stored))
-        return Chatted(
-            reply=reply,
-            provider=provider,
-            model=model,
-            reasoning=prepared.selection.reasoning,
-            fallback_used=fallback_used,
-            response_time_ms=round((time.monotonic() - prepared.began) * 1000),
-            conversation_id=str(conversation_id),
+    async def _turn(self, call: ChatCall, model: ModelSpec, user_id: uuid.UUID, wanted: uuid.UUID | None) -> Turn:
+        persona_id = call.persona_id or DEFAULT_ID
+        loaded = await self._store.load(user_id, wanted, persona_id, history_characters(model))
+        if loaded is None:
+            raise no_conversation(call.conversation_id)
+        if loaded.system_prompt is None and persona_id != DEFAULT_ID:
+            raise no_persona(persona_id)
+        history = () if call.begins_conversation else loaded.messages
+        return Turn(
+            assemble(loaded.system_prompt or "", history, call.message, model, call.max_tokens),
+            temperature=call.temperature,
+            max_tokens=call.max_tokens,
         )
 
-    async def _store_exchange(self, prepared: Prepared, reply: Stored) -> uuid.UUID:
-        call = prepared.call
-        messages = [Stored(Role.USER, call.message), reply]
-        if prepared.conversation_id is None:
-            if call.begins_conversation:
-                return await self._store.add_to_new(prepared.user_id, call.request_id, messages)
-            return await self._store.add_to_default(prepared.user_id, call.request_id, messages)
-        if not await self._store.add_to(prepared.user_id, prepared.conversation_id, call.request_id, messages):
+    async def _anchored(self, prepared: Prepared, keeping: _Keeping, user_id: uuid.UUID) -> Prepared:
+        """Returns the call with the id of its conversation.
+
+        A conversation that does not exist yet is made, and stays when no answer comes.
+        """
+        known = prepared.begun.told.conversation_id if prepared.begun.told else prepared.conversation_id
+        if known is None and prepared.call.begins_conversation:
+            known = (await self._conversations.create(user_id, "")).id
+        elif known is None:
+            known = await self._conversations.ensure_default(user_id)
+        keeping.place, keeping.conversation_id = Place.KNOWN, known
+        return replace(prepared, conversation_id=known)
+
+    async def _chatted(self, prepared: Prepared, told: Told) -> Chatted:
+        conversation_id = told.conversation_id
+        if conversation_id is None and prepared.conversation_id is not None:
             raise no_conversation(str(prepared.conversation_id))
-        return prepared.conversation_id
+        if conversation_id is None:
+            # An answer of before, that began the default conversation.
+            conversation_id = await self._conversations.ensure_default(uuid.UUID(prepared.call.caller.user_id))
+        return Chatted(
+            reply=told.reply,
+            provider=told.provider,
+            model=told.model,
+            reasoning=prepared.selection.reasoning,
+            fallback_used=told.fallback_used,
+            response_time_ms=told.total_ms,
+            conversation_id=str(conversation_id),
+        )
 
 
 def _check(call: ChatCall) -> None:

@@ -1,17 +1,16 @@
 """The chat of version 1: a message in a kept conversation, or a list of messages that the client keeps."""
 
-import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
 from services.chat.chatting import WHOLE_WORDS, Chat, ChatCall, Chatted, Prepared, allowed_seconds
-from services.chat.completing import Completions, PreparedCompletion
+from services.chat.completing import Asking, Completions, PreparedCompletion
 from services.chat.conversations import no_conversation, parse_conversation_id
 from services.chat.dialects import combined
 from services.chat.dialects.openai_chat import CompletionRequest
-from services.chat.dialects.openai_chat_reply import ChunkWriter, new_id
+from services.chat.dialects.openai_chat_reply import ChunkWriter
 from services.chat.personas import DEFAULT_ID, no_persona
 from services.chat.responding import Fallback
 from services.chat.selection import Selector, check_wish
@@ -39,9 +38,8 @@ class Combined:
         # What one family of providers is sent unchanged, another may not understand: nobody answers instead.
         selection = self._selector.select(replace(call.wish, enable_fallback=False))
         asked, conversation_id = await self._in_conversation(request.completion, call)
-        return await self._completions.prepare_for(
-            asked, selection, call.user_id, call.request_id, allowed_seconds(call), conversation_id
-        )
+        who = Asking(call.caller, call.request_id, allowed_seconds(call), call.once)
+        return await self._completions.prepare_for(asked, selection, who, conversation_id)
 
     async def answer(self, prepared: Prepared | PreparedCompletion) -> bytes:
         """Returns the body of the response, once the reply is stored."""
@@ -53,8 +51,7 @@ class Combined:
         answer = await self._chat.answer(prepared)
         return combined.encode_reply(
             answer.reply,
-            completion_id=new_id(),
-            created=int(time.time()),
+            stamp=prepared.begun.stamp,
             model=answer.model,
             provider=answer.provider,
             conversation_id=answer.conversation_id,
@@ -72,7 +69,7 @@ class Combined:
                 async for record in records:
                     yield record
             return
-        writer = ChunkWriter(completion_id=new_id(), created=int(time.time()), include_usage=False)
+        writer = ChunkWriter(prepared.begun.stamp, include_usage=False)
         words = WholeWords() if prepared.call.chunking == WHOLE_WORDS else None
         async with aclosing(self._chat.stream(prepared)) as events:
             async for event in events:
@@ -98,7 +95,7 @@ class Combined:
             return asked, None
         wanted = parse_conversation_id(call.conversation_id) if call.conversation_id else None
         persona_id = call.persona_id or DEFAULT_ID
-        loaded = await self._store.load(uuid.UUID(call.user_id), wanted, persona_id, 0)
+        loaded = await self._store.load(uuid.UUID(call.caller.user_id), wanted, persona_id, 0)
         if loaded is None:
             raise no_conversation(call.conversation_id)
         if loaded.system_prompt is None and persona_id != DEFAULT_ID:

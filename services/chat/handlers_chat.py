@@ -1,26 +1,21 @@
 """gaia.chat.v1.ChatService, in the order of the contract."""
 
 import datetime as dt
-import time
-import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
 
-import grpc
 from gaia.chat.v1 import chat_service_pb2 as pb
 from gaia.chat.v1 import chat_service_pb2_grpc, completion_pb2, usage_pb2
 
+from services.chat.asking import Context, asking
 from services.chat.chatting import WHOLE_WORDS, Chat, ChatCall, Chatted
-from services.chat.deadlines import seconds_left
+from services.chat.completing import Asking
+from services.chat.dialects.openai_chat_reply import completion_id
 from services.chat.responding import Fallback
 from services.chat.selection import Wish
 from services.chat.turn import Delta, Usage
 from services.chat.words import WholeWords
 from shared.identity.principal import current_principal
-from shared.telemetry import request_id
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 API_VERSION = "0.2"
 STREAM_CAPABILITIES = pb.StreamCapabilities(
@@ -52,7 +47,8 @@ class ChatHandlers(chat_service_pb2_grpc.ChatServiceServicer):
 
     async def Chat(self, request: pb.ChatRequest, context: Context) -> pb.ChatResponse:
         """Answers a message."""
-        answer = await self._chat.answer(await self._chat.prepare(self._decode(request, context)))
+        async with await self._chat.prepare(self._decode(request, context, "Chat")) as prepared:
+            answer = await self._chat.answer(prepared)
         return pb.ChatResponse(
             response=answer.reply.text,
             provider=answer.provider,
@@ -66,48 +62,49 @@ class ChatHandlers(chat_service_pb2_grpc.ChatServiceServicer):
 
     async def StreamChat(self, request: pb.ChatRequest, context: Context) -> AsyncIterator[pb.StreamChatResponse]:
         """Answers a message with the events of the native stream; content comes in whole words."""
-        prepared = await self._chat.prepare(self._decode(request, context))
-        model = prepared.selection.model
-        yield self._timed("start")
-        yield self._timed("ready")
-        yield pb.StreamChatResponse(
-            type="model_selection", model=model.id, provider=model.provider, reasoning=prepared.selection.reasoning
-        )
-        words = WholeWords()
-        provider, name = model.provider, model.id
-        async with aclosing(self._chat.stream(prepared)) as events:
-            async for event in events:
-                if isinstance(event, Chatted):
-                    if text := words.rest():
+        async with await self._chat.prepare(self._decode(request, context, "StreamChat")) as prepared:
+            model = prepared.selection.model
+            yield self._timed("start")
+            yield self._timed("ready")
+            yield pb.StreamChatResponse(
+                type="model_selection", model=model.id, provider=model.provider, reasoning=prepared.selection.reasoning
+            )
+            words = WholeWords()
+            provider, name = model.provider, model.id
+            async with aclosing(self._chat.stream(prepared)) as events:
+                async for event in events:
+                    if isinstance(event, Chatted):
+                        if text := words.rest():
+                            yield _content(text, provider, name)
+                        for last in self._ending(event):
+                            yield last
+                        continue
+                    happened, provider, name = event
+                    if isinstance(happened, Fallback):
+                        yield pb.StreamChatResponse(type="fallback_attempt", message=happened.message)
+                    elif text := words.add(happened.text):
                         yield _content(text, provider, name)
-                    for last in self._ending(event):
-                        yield last
-                    continue
-                happened, provider, name = event
-                if isinstance(happened, Fallback):
-                    yield pb.StreamChatResponse(type="fallback_attempt", message=happened.message)
-                elif text := words.add(happened.text):
-                    yield _content(text, provider, name)
 
     async def StreamChatChunks(
         self, request: pb.ChatRequest, context: Context
     ) -> AsyncIterator[pb.StreamChatChunksResponse]:
         """Answers a message with OpenAI's chunks."""
-        prepared = await self._chat.prepare(self._decode(request, context))
-        head = pb.StreamChatChunksResponse(id=f"chatcmpl-{uuid.uuid4().hex}", object=CHUNK, created=int(time.time()))
-        role: str | None = "assistant"
-        words = WholeWords() if request.chunking == WHOLE_WORDS else None
-        async with aclosing(self._chat.stream(prepared)) as events:
-            async for event in events:
-                if isinstance(event, Chatted):
-                    if words and (text := words.rest()):
-                        yield _text_chunk(head, event.model, role, text)
-                    yield _last_chunk(head, event)
-                    continue
-                happened, _, model = event
-                if isinstance(happened, Delta) and (text := words.add(happened.text) if words else happened.text):
-                    yield _text_chunk(head, model, role, text)
-                    role = None
+        async with await self._chat.prepare(self._decode(request, context, "StreamChatChunks")) as prepared:
+            stamp = prepared.begun.stamp
+            head = pb.StreamChatChunksResponse(id=completion_id(stamp), object=CHUNK, created=stamp.created)
+            role: str | None = "assistant"
+            words = WholeWords() if request.chunking == WHOLE_WORDS else None
+            async with aclosing(self._chat.stream(prepared)) as events:
+                async for event in events:
+                    if isinstance(event, Chatted):
+                        if words and (text := words.rest()):
+                            yield _text_chunk(head, event.model, role, text)
+                        yield _last_chunk(head, event)
+                        continue
+                    happened, _, model = event
+                    if isinstance(happened, Delta) and (text := words.add(happened.text) if words else happened.text):
+                        yield _text_chunk(head, model, role, text)
+                        role = None
 
     async def GetChatStatus(self, request: pb.GetChatStatusRequest, context: Context) -> pb.GetChatStatusResponse:
         """Tells how much the caller's default conversation holds."""
@@ -132,8 +129,9 @@ class ChatHandlers(chat_service_pb2_grpc.ChatServiceServicer):
             status="success", message=f"deleted {count} messages", api_version=API_VERSION
         )
 
-    def _decode(self, request: pb.ChatRequest, context: Context) -> ChatCall:
-        return decode_call(request, seconds_left(context, self._total_seconds))
+    def _decode(self, request: pb.ChatRequest, context: Context, method: str) -> ChatCall:
+        who = asking(context, self._total_seconds, method, request.SerializeToString(deterministic=True))
+        return decode_call(request, who, is_stream=method != "Chat")
 
     def _timed(self, kind: str) -> pb.StreamChatResponse:
         event = pb.StreamChatResponse(type=kind)
@@ -155,8 +153,8 @@ class ChatHandlers(chat_service_pb2_grpc.ChatServiceServicer):
         return metadata, complete
 
 
-def decode_call(request: pb.ChatRequest, seconds: float) -> ChatCall:
-    """Decodes a request of the current caller that may take so many seconds."""
+def decode_call(request: pb.ChatRequest, who: Asking, *, is_stream: bool) -> ChatCall:
+    """Decodes a request."""
     return ChatCall(
         message=request.message,
         wish=Wish(
@@ -171,9 +169,11 @@ def decode_call(request: pb.ChatRequest, seconds: float) -> ChatCall:
             max_response_time_ms=request.max_response_time_ms,
             required_capabilities=request.required_capabilities,
         ),
-        user_id=current_principal().user_id,
-        request_id=request_id.get(),
-        seconds=seconds,
+        caller=who.caller,
+        request_id=who.request_id,
+        seconds=who.seconds,
+        once=who.once,
+        is_stream=is_stream,
         persona_id=request.persona_id,
         conversation_id=request.conversation_id,
         temperature=request.temperature if request.HasField("temperature") else None,

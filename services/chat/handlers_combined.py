@@ -2,25 +2,21 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
 
-import grpc
 from gaia.chat.v1 import chat_service_pb2, combined_chat_service_pb2_grpc
 from gaia.chat.v1 import combined_chat_service_pb2 as pb
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import json_format
 
+from services.chat.asking import Context, asking
 from services.chat.bodies import JSON, LEFT_OUT_METADATA, events_of
 from services.chat.chatting import ChatCall
 from services.chat.combining import Combined
 from services.chat.completing import PreparedCompletion
-from services.chat.deadlines import seconds_left
 from services.chat.dialects import combined
 from services.chat.dialects.openai_chat_reply import error_record
 from services.chat.handlers_chat import decode_call
 from shared.errors import InvalidArgument
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 NATIVE_FIELDS = frozenset(chat_service_pb2.ChatRequest.DESCRIPTOR.fields_by_name)
 OPENAIS = frozenset({"stream", "temperature", "max_tokens"})
@@ -37,22 +33,24 @@ class CombinedChatHandlers(combined_chat_service_pb2_grpc.CombinedChatServiceSer
     async def CombinedChat(self, request: pb.CombinedChatRequest, context: Context) -> AsyncIterator[HttpBody]:
         """Answers a message or a list of messages: one body, or a stream of events."""
         asked = combined.parse(request.body.data)
-        prepared = await self._combined.prepare(asked, self._decode(asked, request.chunking, context))
-        if isinstance(prepared, PreparedCompletion) and prepared.left_out:
-            await context.send_initial_metadata(((LEFT_OUT_METADATA, ", ".join(prepared.left_out)),))
-        if not asked.stream:
-            yield HttpBody(content_type=JSON, data=await self._combined.answer(prepared))
-            return
-        async with aclosing(events_of(self._combined.stream(prepared), error_record)) as bodies:
-            async for body in bodies:
-                yield body
+        call = self._decode(asked, request, context)
+        async with await self._combined.prepare(asked, call) as prepared:
+            if isinstance(prepared, PreparedCompletion) and prepared.left_out:
+                await context.send_initial_metadata(((LEFT_OUT_METADATA, ", ".join(prepared.left_out)),))
+            if not asked.stream:
+                yield HttpBody(content_type=JSON, data=await self._combined.answer(prepared))
+                return
+            async with aclosing(events_of(self._combined.stream(prepared), error_record)) as bodies:
+                async for body in bodies:
+                    yield body
 
-    def _decode(self, asked: combined.CombinedRequest, chunking: str, context: Context) -> ChatCall:
+    def _decode(self, asked: combined.CombinedRequest, request: pb.CombinedChatRequest, context: Context) -> ChatCall:
         native = NATIVE_FIELDS if asked.completion is None else NATIVE_FIELDS - OPENAIS
         fields = {name: value for name, value in asked.fields.items() if name in native}
         try:
             decoded = json_format.ParseDict(fields, chat_service_pb2.ChatRequest())
         except json_format.ParseError as error:
             raise InvalidArgument.field("body", str(error)) from error
-        decoded.chunking = chunking or decoded.chunking
-        return decode_call(decoded, seconds_left(context, self._total_seconds))
+        decoded.chunking = request.chunking or decoded.chunking
+        who = asking(context, self._total_seconds, "CombinedChat", request.SerializeToString(deterministic=True))
+        return decode_call(decoded, who, is_stream=asked.stream)

@@ -7,7 +7,8 @@ from gaia.chat.v1 import completion_service_pb2 as pb
 from gaia.chat.v1 import completion_service_pb2_grpc
 from google.api.httpbody_pb2 import HttpBody
 
-from services.chat.bodies import Context, answer_body
+from services.chat.asking import Context, asking
+from services.chat.bodies import answer_body
 from services.chat.completing import Completions
 from services.chat.dialects import openai_chat
 
@@ -24,6 +25,7 @@ class CompletionHandlers(completion_service_pb2_grpc.CompletionServiceServicer):
     ) -> AsyncIterator[HttpBody]:
         """Answers a list of messages: one body, or a stream of events."""
         asked = openai_chat.parse(request.body.data)
-        async with aclosing(answer_body(self._completions, asked, context, self._total_seconds)) as bodies:
+        who = asking(context, self._total_seconds, "CreateChatCompletion", request.body.data)
+        async with aclosing(answer_body(self._completions, asked, who, context)) as bodies:
             async for body in bodies:
                 yield body

@@ -2,15 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
 
-import grpc
 from gaia.chat.v1 import plain_chat_service_pb2 as pb
 from gaia.chat.v1 import plain_chat_service_pb2_grpc
 
+from services.chat.asking import Context, asking
 from services.chat.chatting import Chat, ChatCall, Chatted
 from services.chat.conversations import Conversations
-from services.chat.deadlines import seconds_left
 from services.chat.handlers_conversations import next_page
 from services.chat.responding import Fallback
 from services.chat.selection import Wish
@@ -18,9 +16,6 @@ from services.chat.words import WholeWords
 from shared.db.paging import page_size, parse_token
 from shared.errors import InvalidArgument
 from shared.identity.principal import current_principal
-from shared.telemetry import request_id
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 NEW = "new"
 """In the place of a conversation's id: begin one."""
@@ -36,29 +31,30 @@ class PlainChatHandlers(plain_chat_service_pb2_grpc.PlainChatServiceServicer):
 
     async def PlainChat(self, request: pb.PlainChatRequest, context: Context) -> pb.PlainChatResponse:
         """Answers a message."""
-        answer = await self._chat.answer(await self._chat.prepare(self._decode(request, context)))
+        async with await self._chat.prepare(self._decode(request, context, is_stream=False)) as prepared:
+            answer = await self._chat.answer(prepared)
         return pb.PlainChatResponse(response=answer.reply.text, conversation_id=answer.conversation_id)
 
     async def StreamPlainChat(
         self, request: pb.PlainChatRequest, context: Context
     ) -> AsyncIterator[pb.StreamPlainChatResponse]:
         """Answers a message with events; content comes in whole words."""
-        prepared = await self._chat.anchor(await self._chat.prepare(self._decode(request, context)))
-        model = prepared.selection.model
-        yield pb.StreamPlainChatResponse(
-            type="metadata", conversation_id=str(prepared.conversation_id), model=model.id, provider=model.provider
-        )
-        words = WholeWords()
-        async with aclosing(self._chat.stream(prepared)) as events:
-            async for event in events:
-                if isinstance(event, Chatted):
-                    if text := words.rest():
+        async with await self._chat.prepare(self._decode(request, context, is_stream=True)) as prepared:
+            model = prepared.selection.model
+            yield pb.StreamPlainChatResponse(
+                type="metadata", conversation_id=str(prepared.conversation_id), model=model.id, provider=model.provider
+            )
+            words = WholeWords()
+            async with aclosing(self._chat.stream(prepared)) as events:
+                async for event in events:
+                    if isinstance(event, Chatted):
+                        if text := words.rest():
+                            yield pb.StreamPlainChatResponse(type="content", content=text)
+                        yield pb.StreamPlainChatResponse(type="done")
+                        continue
+                    happened = event[0]
+                    if not isinstance(happened, Fallback) and (text := words.add(happened.text)):
                         yield pb.StreamPlainChatResponse(type="content", content=text)
-                    yield pb.StreamPlainChatResponse(type="done")
-                    continue
-                happened = event[0]
-                if not isinstance(happened, Fallback) and (text := words.add(happened.text)):
-                    yield pb.StreamPlainChatResponse(type="content", content=text)
 
     async def ListPlainConversations(
         self, request: pb.ListPlainConversationsRequest, context: Context
@@ -79,17 +75,22 @@ class PlainChatHandlers(plain_chat_service_pb2_grpc.PlainChatServiceServicer):
         made = await self._conversations.create(current_principal().user_id, request.title)
         return pb.CreatePlainConversationResponse(conversation_id=str(made.id), title=made.title)
 
-    def _decode(self, request: pb.PlainChatRequest, context: Context) -> ChatCall:
+    def _decode(self, request: pb.PlainChatRequest, context: Context, *, is_stream: bool) -> ChatCall:
         if not request.message.strip():
             # What the clients of this version compare with, to the letter.
             raise InvalidArgument("Missing required field: message", reason="MISSING_FIELD")
         begins = request.conversation_id == NEW
+        method = "StreamPlainChat" if is_stream else "PlainChat"
+        who = asking(context, self._total_seconds, method, request.SerializeToString(deterministic=True))
         return ChatCall(
             message=request.message,
             wish=Wish(),
-            user_id=current_principal().user_id,
-            request_id=request_id.get(),
-            seconds=seconds_left(context, self._total_seconds),
+            caller=who.caller,
+            request_id=who.request_id,
+            seconds=who.seconds,
+            once=who.once,
+            is_stream=is_stream,
+            tells_conversation=is_stream,
             conversation_id="" if begins else request.conversation_id,
             begins_conversation=begins,
         )

@@ -22,6 +22,7 @@ from gaia.chat.v1 import (
     provider_service_pb2_grpc,
 )
 
+from services.chat.calls import Calls
 from services.chat.chatting import Chat
 from services.chat.combining import Combined
 from services.chat.completing import Completions
@@ -36,16 +37,20 @@ from services.chat.handlers_personas import PersonaHandlers
 from services.chat.handlers_plain_chat import PlainChatHandlers
 from services.chat.handlers_providers import ProviderHandlers
 from services.chat.health import HealthBoard
+from services.chat.ledger_postgres import PostgresLedger
+from services.chat.metering import Budgets, Meter
 from services.chat.offer import Offer, build_offer, utc_now
 from services.chat.personas import Personas
 from services.chat.personas_postgres import PostgresPersonas
 from services.chat.recommending import Advisor
-from services.chat.recording import Recorder
 from services.chat.responding import Responder
 from services.chat.selection import Selector
 from services.chat.settings import ChatSettings
 from services.chat.store_postgres import PostgresStore
+from services.chat.upkeep import sweeping
 from shared.db.pool import Database
+from shared.rates.limiter import RateLimiter
+from shared.rates.tokens import TokenLimit
 from shared.rpc.channel import connect
 from shared.rpc.mesh import following, mesh_identity, reporting
 from shared.rpc.server import RpcServer, ServerTls
@@ -71,13 +76,17 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
     board = HealthBoard(((model.provider, model.id) for model in catalogue.models), utc_now)
     database = Database(settings.database_url.get_secret_value(), size=settings.database_pool_size)
     store = PostgresStore(database)
-    recorder = Recorder(database.ping)
+    ledger = PostgresLedger(database, idempotency_hours=settings.idempotency_hours)
+    limiter = RateLimiter(settings.rate_limit_url.get_secret_value() if settings.rate_limit_url else "")
+    budgets = Budgets(settings.platform_monthly_budget_usd, settings.user_monthly_budget_usd)
+    meter = Meter(ledger, offer.prices, TokenLimit(limiter), budgets, utc_now)
     responder = Responder(offer.providers, board)
+    calls = Calls(responder, meter)
     kept = PostgresConversations(database)
     conversations = Conversations(kept)
     selector = Selector(catalogue, board)
-    chat = Chat(selector, responder, store, kept, recorder)
-    completions = Completions(catalogue, responder, store, recorder)
+    chat = Chat(selector, calls, store, kept)
+    completions = Completions(catalogue, calls)
     combined = Combined(selector, chat, completions, store)
     longest = settings.provider_total_seconds
     certificates = load_certificates(settings)
@@ -118,14 +127,17 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
         )
         await database.open()
         try:
-            async with following(identity.feed, auth), reporting(identity.refusals, auth):
+            async with following(identity.feed, auth), reporting(identity.refusals, auth), sweeping(ledger.sweep):
                 await server.start()
                 try:
                     yield server
                 finally:
                     await server.stop(settings.drain_seconds)
-                    await recorder.drain()
+                    await calls.drain()
+                    await meter.drain()
+                    await ledger.drain()
         finally:
+            await limiter.close()
             await database.close()
 
 

@@ -1,5 +1,6 @@
 """Settings of the chat service."""
 
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
@@ -55,6 +56,15 @@ class ChatSettings(ServiceSettings):
     """Provider that answers when a request names none. Default: the first configured one."""
     model_aliases: dict[str, str] = Field(default_factory=dict)
     """A JSON object of further names of models: {"fast": "claude/claude-haiku-4-5"}."""
+
+    platform_monthly_budget_usd: Decimal | None = Field(default=None, ge=0)
+    """Most that all users together may spend in a calendar month (UTC). Default: no limit."""
+    user_monthly_budget_usd: Decimal | None = Field(default=None, ge=0)
+    """The same for each user who has no budget of its own."""
+    idempotency_hours: int = Field(default=24, ge=1)
+    """How long the answer to a request with an Idempotency-Key is kept."""
+    rate_limit_url: SecretStr | None = None
+    """Redis or Valkey that counts tokens a minute for several processes. Default: each counts by itself."""
 
     provider_connect_seconds: float = Field(default=5.0, gt=0)
     provider_silence_seconds: float = Field(default=120.0, gt=0)

@@ -1,8 +1,11 @@
-"""Estimating tokens before a provider counts them, so that a conversation can be trimmed to a model's window."""
+"""Estimating tokens before a provider counts them: to trim a conversation, to hold a rate, to bound a cost."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from services.chat.turn import Image, Message
+import orjson
+
+from services.chat.turn import Document, Image, Message, Part, Text, Thinking, Turn
 
 BYTES_PER_TOKEN = 3
 """Fewer than any current tokenizer needs for prose, in any script: the estimate is rather too high than too low."""
@@ -10,13 +13,21 @@ TOKENS_PER_MESSAGE = 4
 """What surrounds a message: its role and its end."""
 TOKENS_PER_IMAGE = 1600
 """What a picture of 1.15 megapixels costs, the largest that providers do not scale down."""
+MOST_TOKENS_PER_IMAGE = 8_000
+"""More than any provider counts for a picture, in its finest mode."""
+BYTES_PER_DOCUMENT_TOKEN = 12
+"""Fewer than a page of a document has for each of the tokens that it is counted as, text and picture together."""
+MOST_OVERHEAD = 1_000
+"""What a provider adds of its own to a request: the instructions for tools, the frame of a conversation."""
+_PICTURES = ("image_url", "input_image", "image")
+"""Types of the parts that are pictures, in every dialect; how many bytes they have says nothing of their tokens."""
 
 
 def estimate(message: Message) -> int:
     """Returns how many tokens a message may take, rather too many than too few."""
-    images = sum(isinstance(part, Image) for part in message.parts)
+    data = sum(_data_tokens(part) for part in message.parts)
     size = len(message.text.encode()) + sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
-    return -(-size // BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE + images * TOKENS_PER_IMAGE
+    return -(-size // BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE + data
 
 
 def newest_that_fit(messages: Sequence[Message], budget: int) -> Sequence[Message]:
@@ -28,3 +39,76 @@ def newest_that_fit(messages: Sequence[Message], budget: int) -> Sequence[Messag
             break
         start -= 1
     return messages[start:]
+
+
+def turn_tokens(turn: Turn) -> int:
+    """Returns how many tokens a turn may take, rather too many than too few."""
+    if turn.original is not None:
+        text, pictures = _measure(turn.original.body)
+        return -(-text // BYTES_PER_TOKEN) + pictures * TOKENS_PER_IMAGE
+    tools = sum(len(orjson.dumps(tool.parameters)) + len(tool.description) for tool in turn.tools)
+    return sum(map(estimate, turn.messages)) + -(-tools // BYTES_PER_TOKEN)
+
+
+def most_tokens(turn: Turn) -> int:
+    """Returns a number of tokens that a turn cannot exceed: no tokenizer makes more of a text than it has bytes."""
+    if turn.original is not None:
+        text, pictures = _measure(turn.original.body)
+        return text + pictures * MOST_TOKENS_PER_IMAGE + MOST_OVERHEAD
+    most = MOST_OVERHEAD + sum(
+        len(orjson.dumps(tool.parameters)) + len(tool.description.encode()) + len(tool.name) for tool in turn.tools
+    )
+    if turn.response_schema is not None:
+        most += len(orjson.dumps(turn.response_schema.schema))
+    for message in turn.messages:
+        most += len(message.text.encode()) + 4 * TOKENS_PER_MESSAGE
+        most += sum(len(call.name) + len(call.arguments.encode()) for call in message.tool_calls)
+        most += sum(_most_of(part) for part in message.parts)
+    return most
+
+
+def _data_tokens(part: Part) -> int:
+    match part:
+        case Image():
+            return TOKENS_PER_IMAGE
+        case Document():
+            return max(TOKENS_PER_IMAGE, len(part.data) // BYTES_PER_DOCUMENT_TOKEN)
+        case Thinking():
+            return len(part.text) // BYTES_PER_TOKEN
+        case Text():
+            return 0
+
+
+def _most_of(part: Part) -> int:
+    match part:
+        case Image():
+            return MOST_TOKENS_PER_IMAGE
+        case Document():
+            return max(MOST_TOKENS_PER_IMAGE, len(part.data))
+        case Thinking():
+            return len(part.text.encode()) + len(part.signature) + len(part.redacted)
+        case Text():
+            return 0
+
+
+def _measure(value: Any) -> tuple[int, int]:
+    """Counts the bytes of a request that a model may read as text, and its pictures."""
+    text = pictures = 0
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            pictures += one.get("type") in _PICTURES
+            is_picture = str(one.get("media_type")).startswith("image/")
+            for name, inner in one.items():
+                text += len(name) + 2
+                is_picture_url = name in ("url", "image_url") and str(inner).startswith("data:image/")
+                if not is_picture_url and not (is_picture and name == "data"):
+                    waiting.append(inner)
+        elif isinstance(one, list):
+            waiting += one
+        elif isinstance(one, str):
+            text += len(one.encode())
+        else:
+            text += 8
+    return text, pictures

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 
@@ -202,6 +202,17 @@ class Usage:
     def total_tokens(self) -> int:
         """Input and output together."""
         return self.input_tokens + self.output_tokens
+
+    def stated(self) -> dict[str, int]:
+        """Returns the counts that are not zero, by their names."""
+        return {name: count for name in _COUNTS if (count := getattr(self, name))}
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Returns both together."""
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in _COUNTS))
+
+
+_COUNTS = tuple(one.name for one in fields(Usage))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,27 @@
 """What the dialects in front have in common: a checked request that can be passed on, translated, and answered."""
 
+import datetime as dt
+import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from services.chat.records import Stored
 from services.chat.turn import Delta, Dialect, Reply, Turn
 from shared.errors import GaiaError
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What an answer is known by: the id of its call, and when that began. An answer told again has the first one's."""
+
+    call_id: uuid.UUID
+    created_at: dt.datetime
+
+    @property
+    def created(self) -> int:
+        """When the call began, in seconds since 1970."""
+        return int(self.created_at.timestamp())
 
 
 class Writer(Protocol):
@@ -73,11 +89,11 @@ class Asked(Protocol):
         """Returns what is stored of it: what was said since the last reply, without content where none may be kept."""
         ...
 
-    def encode(self, reply: Reply, model: str) -> bytes:
+    def encode(self, reply: Reply, model: str, stamp: Stamp) -> bytes:
         """Encodes a whole reply of a provider of another dialect as the body of the response."""
         ...
 
-    def writer(self) -> Writer:
+    def writer(self, stamp: Stamp) -> Writer:
         """Makes the writer of a stream by a provider of another dialect."""
         ...
 

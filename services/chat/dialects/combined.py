@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from services.chat.dialects import openai_chat
+from services.chat.dialects.base import Stamp
 from services.chat.dialects.openai_chat_reply import DONE, ChunkWriter, completion
 from services.chat.turn import Reply
 from shared.errors import InvalidArgument, Violation
@@ -63,15 +64,14 @@ def encode(body: bytes, reply: Reply, *, provider: str, conversation_id: str, mo
 def encode_reply(
     reply: Reply,
     *,
-    completion_id: str,
-    created: int,
+    stamp: Stamp,
     model: str,
     provider: str,
     conversation_id: str,
     more: Mapping[str, Any],
 ) -> bytes:
-    """Encodes the reply of the native chat. `created` is in seconds since 1970."""
-    body = completion(reply, completion_id=completion_id, created=created, model=model)
+    """Encodes the reply of the native chat."""
+    body = completion(reply, stamp, model)
     return encode(body, reply, provider=provider, conversation_id=conversation_id, more=more)
 
 

@@ -1,7 +1,6 @@
 """Requests of OpenAI's chat completions: checked at the door, and translated for providers of other families."""
 
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,8 @@ from typing import Any
 import orjson
 
 from services.chat.dialects import openai_content
-from services.chat.dialects.openai_chat_reply import DONE, ChunkWriter, completion, error_record, new_id
+from services.chat.dialects.base import Stamp
+from services.chat.dialects.openai_chat_reply import DONE, ChunkWriter, completion, error_record
 from services.chat.records import Stored
 from services.chat.turn import Dialect, JsonSchema, Original, Reply, Tool, ToolChoice, ToolMode, Turn
 from shared.errors import GaiaError, InvalidArgument, Violation
@@ -139,13 +139,13 @@ class CompletionRequest:
         """Returns what is stored of it."""
         return openai_content.new_input(self.body["messages"], keep_content=self.keeps_content)
 
-    def encode(self, reply: Reply, model: str) -> bytes:
+    def encode(self, reply: Reply, model: str, stamp: Stamp) -> bytes:
         """Encodes a whole reply."""
-        return completion(reply, completion_id=new_id(), created=int(time.time()), model=model)
+        return completion(reply, stamp, model)
 
-    def writer(self) -> ChunkWriter:
+    def writer(self, stamp: Stamp) -> ChunkWriter:
         """Makes the writer of a stream."""
-        return ChunkWriter(completion_id=new_id(), created=int(time.time()), include_usage=self.include_usage)
+        return ChunkWriter(stamp, include_usage=self.include_usage)
 
     def error_record(self, error: GaiaError) -> bytes:
         """Encodes an error in the middle of a stream."""

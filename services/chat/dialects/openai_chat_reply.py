@@ -1,11 +1,11 @@
 """Replies in the shapes of OpenAI's chat completions: the whole one, its chunks, and an error inside of a stream."""
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from services.chat.dialects.base import Stamp
 from services.chat.turn import Delta, FinishReason, Reply, ToolCall, Usage
 from shared.errors import (
     DeadlineExceeded,
@@ -28,13 +28,13 @@ _ERROR_TYPES: Sequence[tuple[type[GaiaError], str]] = (
 )
 
 
-def new_id() -> str:
-    """Makes the id of a completion."""
-    return f"chatcmpl-{uuid.uuid4().hex}"
+def completion_id(stamp: Stamp) -> str:
+    """Returns the id of a completion."""
+    return f"chatcmpl-{stamp.call_id.hex}"
 
 
-def completion(reply: Reply, *, completion_id: str, created: int, model: str) -> bytes:
-    """Encodes a whole reply. `created` is in seconds since 1970."""
+def completion(reply: Reply, stamp: Stamp, model: str) -> bytes:
+    """Encodes a whole reply."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.text or None, "refusal": None}
     if reply.tool_calls:
         message["tool_calls"] = [_call(call) for call in reply.tool_calls]
@@ -42,9 +42,9 @@ def completion(reply: Reply, *, completion_id: str, created: int, model: str) ->
         message["content"] = ""
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reply.finish_reason.value}
     body: dict[str, Any] = {
-        "id": completion_id,
+        "id": completion_id(stamp),
         "object": "chat.completion",
-        "created": created,
+        "created": stamp.created,
         "model": model,
         "choices": [choice],
     }
@@ -56,8 +56,8 @@ def completion(reply: Reply, *, completion_id: str, created: int, model: str) ->
 class ChunkWriter:
     """Encodes deltas as chunks, each a server-sent event."""
 
-    def __init__(self, *, completion_id: str, created: int, include_usage: bool) -> None:
-        self._head = {"id": completion_id, "object": "chat.completion.chunk", "created": created}
+    def __init__(self, stamp: Stamp, *, include_usage: bool) -> None:
+        self._head = {"id": completion_id(stamp), "object": "chat.completion.chunk", "created": stamp.created}
         self._include_usage = include_usage
         self._began = False
         self._model = ""

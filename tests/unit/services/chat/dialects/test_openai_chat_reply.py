@@ -1,9 +1,13 @@
 """Replies in OpenAI's shapes, read back by the OpenAI SDK's own types."""
 
+import datetime as dt
+import uuid
+
 import orjson
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from services.chat.dialects.base import Stamp
 from services.chat.dialects.openai_chat_reply import ChunkWriter, completion, error_record
 from services.chat.turn import Delta, FinishReason, Reply, ToolCall, ToolCallDelta, Usage
 from shared.errors import (
@@ -15,6 +19,8 @@ from shared.errors import (
     Unavailable,
 )
 
+STAMP = Stamp(uuid.UUID(int=1), dt.datetime.fromtimestamp(1, dt.UTC))
+
 
 def chunks_of(records: bytes) -> list[ChatCompletionChunk]:
     lines = records.decode().removesuffix("\n\n").split("\n\n")
@@ -24,7 +30,7 @@ def chunks_of(records: bytes) -> list[ChatCompletionChunk]:
 
 
 def read(reply: Reply) -> ChatCompletion:
-    body = completion(reply, completion_id="chatcmpl-1", created=1, model="m")
+    body = completion(reply, STAMP, "m")
     return ChatCompletion.model_validate(orjson.loads(body), strict=True)
 
 
@@ -44,7 +50,7 @@ def test_a_reply_of_tool_calls_only_has_no_content_and_an_empty_one_has_an_empty
 
 
 def test_the_first_chunk_names_the_role_and_the_last_one_the_reason():
-    writer = ChunkWriter(completion_id="chatcmpl-1", created=1, include_usage=True)
+    writer = ChunkWriter(STAMP, include_usage=True)
     records = writer.write(Delta("Hel"), "m") + writer.write(Delta("lo"), "m")
     records += writer.write(Delta(tool_calls=[ToolCallDelta(0, "c", "f"), ToolCallDelta(0, arguments="{}")]), "m")
     records += writer.write(Delta(finish_reason=FinishReason.TOOL_CALLS), "m")
@@ -54,11 +60,11 @@ def test_the_first_chunk_names_the_role_and_the_last_one_the_reason():
     assert [chunk.choices[0].delta.content for chunk in chunks[:-1]] == ["Hel", "lo", None, None]
     assert [chunk.choices[0].finish_reason for chunk in chunks[:-1]] == [None, None, None, "tool_calls"]
     assert chunks[-1].choices == []
-    assert {(chunk.id, chunk.created, chunk.model) for chunk in chunks} == {("chatcmpl-1", 1, "m")}
+    assert {(chunk.id, chunk.created, chunk.model) for chunk in chunks} == {(f"chatcmpl-{STAMP.call_id.hex}", 1, "m")}
 
 
 def test_an_empty_reply_still_names_its_role():
-    writer = ChunkWriter(completion_id="chatcmpl-1", created=1, include_usage=False)
+    writer = ChunkWriter(STAMP, include_usage=False)
     assert writer.write(Delta(usage=Usage(1, 0)), "m") == b""
     [chunk] = chunks_of(writer.write(Delta(finish_reason=FinishReason.STOP), "m"))
     assert (chunk.choices[0].delta.role, chunk.choices[0].delta.content) == ("assistant", "")

@@ -1,0 +1,381 @@
+"""Every call to a model: admitted, answered, booked. What was answered before is told again without asking anybody."""
+
+import asyncio
+import datetime as dt
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
+
+from services.chat import snapshot
+from services.chat.catalogue import ModelSpec
+from services.chat.dialects.base import Stamp
+from services.chat.ledger import Exchange, Kept, State, new_call_id
+from services.chat.metering import GRACE_SECONDS, Admission, Meter, Used, may_use
+from services.chat.responding import Fallback, Responder, StreamedAnswer
+from services.chat.selection import Selection
+from services.chat.snapshot import Told
+from services.chat.tokens import BYTES_PER_TOKEN, turn_tokens
+from services.chat.turn import Delta, Reply, ReplyBuilder, ToolCallDelta, Turn, Usage
+from shared.errors import AlreadyExists, GaiaError
+from shared.identity.principal import Principal
+
+logger = logging.getLogger(__name__)
+
+BREAK_OFF_SECONDS = 5.0
+"""How long booking a call that failed may hold up telling its caller."""
+IN_PROGRESS_RETRY_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """An idempotency key, and the SHA-256 of the request that it came with."""
+
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """A call to a model. `deadline` is a time of the running event loop's clock.
+
+    `exchange` makes what is kept of the conversation from a reply, the model that gave it, and whether it is whole.
+    `max_output_tokens` is the client's limit for all replies together.
+    """
+
+    caller: Principal
+    request_id: str
+    operation: str
+    turn: Turn
+    selection: Selection
+    deadline: float
+    exchange: Callable[[Reply, ModelSpec, bool], Exchange]
+    is_stream: bool = False
+    max_output_tokens: int | None = None
+    once: Once | None = None
+
+
+class Calls:
+    """Makes calls. It writes in tasks of its own: a caller that leaves does not undo what was begun."""
+
+    def __init__(self, responder: Responder, meter: Meter) -> None:
+        self.responder = responder
+        self.meter = meter
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def begin(self, call: ModelCall) -> "BegunCall":
+        """Admits a call. It has to be closed (it is an asynchronous context manager), whether it was made or not.
+
+        Raises AlreadyExists for an idempotency key that is in use or belongs to another request, and what
+        `Meter.admit` raises.
+        """
+        call_id, now = new_call_id(), self.meter.now()
+        seconds = max(0.0, call.deadline - asyncio.get_running_loop().time())
+        if call.once is not None:
+            lease = now + dt.timedelta(seconds=seconds + GRACE_SECONDS)
+            user_id = uuid.UUID(call.caller.user_id)
+            kept = await self.meter.ledger.claim(user_id, call.once.key, call.once.fingerprint, call_id, lease)
+            if isinstance(kept, Kept):
+                return BegunCall(self, call, _told_before(kept, call.once))
+        try:
+            call = replace(call, selection=_allowed(call.selection, call.caller))
+            admission = await self.meter.admit(
+                call_id=call_id,
+                caller=call.caller,
+                request_id=call.request_id,
+                operation=call.operation,
+                turn=call.turn,
+                candidates=[call.selection.model, *call.selection.fallbacks],
+                max_output_tokens=call.max_output_tokens,
+                is_stream=call.is_stream,
+                seconds=seconds,
+            )
+        except BaseException:
+            if call.once is not None:
+                self.in_background(self.meter.ledger.release(call_id))
+            raise
+        return BegunCall(self, call, admission)
+
+    def in_background(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Runs work in a task that `drain` waits for; a failure that nobody else sees is logged by its class."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def drain(self) -> None:
+        """Returns when all that was begun has ended."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            logger.warning("the end of a call was not written", extra={"cause": type(failure).__name__})
+
+
+class BegunCall:
+    """A call that was admitted, or answered before. It is made once, either by `complete` or by `events`.
+
+    `told` is the answer, once it is whole and stored.
+    """
+
+    def __init__(self, calls: Calls, call: ModelCall, begun: Admission | Told) -> None:
+        self.told: Told | None = begun if isinstance(begun, Told) else None
+        self.was_told_before = isinstance(begun, Told)
+        self._calls = calls
+        self._call = call
+        self._admission = None if isinstance(begun, Told) else begun
+        self._answer: StreamedAnswer | None = None
+        self._is_made = False
+        self._began = 0.0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Lets go of what was held for the call, if it was not made."""
+        if self._admission is not None and not self._is_made:
+            self._is_made = True
+            self._began = time.perf_counter()
+            self._break_off(self._admission, State.CANCELLED, "", None, ())
+
+    @property
+    def stamp(self) -> Stamp:
+        """What the answer is known by."""
+        if self.told is not None:
+            return Stamp(self.told.call_id, self.told.created_at)
+        return Stamp(self._admitted.opening.id, self._admitted.opening.created_at)
+
+    @property
+    def provider(self) -> str:
+        """Id of the provider that is answering at the moment."""
+        if self.told is not None:
+            return self.told.provider
+        return self._answer.model.provider if self._answer else self._call.selection.model.provider
+
+    @property
+    def model(self) -> str:
+        """Id of the model that is answering at the moment."""
+        if self.told is not None:
+            return self.told.model
+        return self._answer.model.id if self._answer else self._call.selection.model.id
+
+    async def complete(self) -> Told:
+        """Returns the whole answer, once it is stored. Raises the last provider's error."""
+        if self.told is not None:
+            return self.told
+        call, admission = self._call, self._start()
+        try:
+            answer = await self._calls.responder.complete(call.turn, call.selection, call.deadline)
+        except GaiaError as failure:
+            await _briefly(self._break_off(admission, State.FAILED, failure.reason or failure.code, None, ()))
+            raise
+        except BaseException:
+            self._break_off(admission, State.CANCELLED, "", None, self._unheard())
+            raise
+        return await self._finish(admission, answer.reply, answer.model, answer.fallback_used, None)
+
+    async def events(self) -> AsyncGenerator[Delta | Fallback]:
+        """Yields the answer as it arrives; when that is over, it is stored and `told`.
+
+        When the provider or the caller breaks off, what arrived is booked, and stored as incomplete.
+        """
+        if self.told is not None:
+            yield _at_once(self.told)
+            return
+        call, admission = self._call, self._start()
+        answer = self._answer = self._calls.responder.stream(call.turn, call.selection, call.deadline)
+        records: list[bytes] = []
+        first_word: float | None = None
+        state, error = State.CANCELLED, ""
+        try:
+            async with aclosing(answer.events()) as events:
+                async for event in events:
+                    if isinstance(event, Delta):
+                        if first_word is None and (event.text or event.tool_calls or event.thinking):
+                            first_word = self._elapsed()
+                        if call.once is not None:
+                            records.append(event.records)
+                    yield event
+            state = State.DONE
+        except GaiaError as failure:
+            state, error = State.FAILED, failure.reason or failure.code
+            raise
+        finally:
+            if state is not State.DONE:
+                used = self._heard(answer, state)
+                broken = self._break_off(admission, state, error, first_word, used, answer.model, answer.reply)
+                if state is State.FAILED:
+                    await _briefly(broken)
+        whole, model = answer.reply.build(), answer.model
+        streamed = (b"".join(records), answer.reply.last_record)
+        await self._finish(admission, whole, model, answer.fallback_used, first_word, *streamed)
+
+    @property
+    def _admitted(self) -> Admission:
+        assert self._admission is not None
+        return self._admission
+
+    def _start(self) -> Admission:
+        if self._is_made:
+            raise RuntimeError("a call is made once")
+        self._is_made = True
+        self._began = time.perf_counter()
+        return self._admitted
+
+    def _elapsed(self) -> float:
+        # The event loop's own clock moves in whole milliseconds, which a local reply does not take.
+        return (time.perf_counter() - self._began) * 1000
+
+    async def _finish(
+        self,
+        admission: Admission,
+        reply: Reply,
+        model: ModelSpec,
+        fallback_used: bool,
+        first_word_ms: float | None,
+        records: bytes = b"",
+        last_record: bytes = b"",
+    ) -> Told:
+        call, meter = self._call, self._calls.meter
+        usage = reply.usage or Usage(turn_tokens(call.turn), _tokens_of(reply))
+        total_ms = self._elapsed()
+        entry = meter.entry(
+            admission.opening,
+            State.DONE,
+            [Used(model.provider, model.id, usage)],
+            provider=model.provider,
+            model=model.id,
+            is_estimate=reply.usage is None,
+            first_word_ms=first_word_ms,
+            total_ms=total_ms,
+        )
+        exchange = call.exchange(reply, model, True)
+        told = Told(
+            call_id=admission.opening.id,
+            created_at=admission.opening.created_at,
+            reply=reply,
+            provider=model.provider,
+            model=model.id,
+            fallback_used=fallback_used,
+            total_ms=round(total_ms),
+            conversation_id=exchange.conversation_of(admission.opening.id),
+            records=records,
+            last_record=last_record,
+        )
+        answer = snapshot.encode(told) if call.once is not None else None
+        try:
+            conversation_id = await meter.settle(admission, entry, exchange, answer)
+        finally:
+            if call.once is not None and answer is None:
+                self._calls.in_background(meter.ledger.release(admission.opening.id))
+        self.told = replace(told, conversation_id=conversation_id)
+        return self.told
+
+    def _break_off(
+        self,
+        admission: Admission,
+        state: State,
+        error: str,
+        first_word_ms: float | None,
+        used: Sequence[Used],
+        model: ModelSpec | None = None,
+        arrived: ReplyBuilder | None = None,
+    ) -> "asyncio.Task[None]":
+        """Books a call that did not come to its end, and stores what arrived of its reply."""
+        call, meter = self._call, self._calls.meter
+        model = model or call.selection.model
+        entry = meter.entry(
+            admission.opening,
+            state,
+            used,
+            provider=model.provider,
+            model=model.id,
+            is_estimate=bool(used),
+            first_word_ms=first_word_ms,
+            total_ms=self._elapsed(),
+            error=error,
+        )
+        exchange = None
+        if arrived is not None and arrived.has_content:
+            exchange = call.exchange(arrived.build(), model, False)
+
+        async def write() -> None:
+            await meter.settle(admission, entry, exchange)
+            if call.once is not None:
+                await meter.ledger.release(admission.opening.id)
+
+        return self._calls.in_background(write())
+
+    def _unheard(self) -> Sequence[Used]:
+        """What a model used at least that was asked, and whose answer nobody waited for."""
+        model = self._call.selection.model
+        return [Used(model.provider, model.id, Usage(turn_tokens(self._call.turn)))]
+
+    def _heard(self, answer: StreamedAnswer, state: State) -> Sequence[Used]:
+        """What a model used for a reply that broke off: what it said of it, and what arrived beyond that."""
+        builder = answer.reply
+        said = builder.usage
+        if state is State.FAILED and said is None and not builder.has_content:
+            return ()
+        said = said or Usage(turn_tokens(self._call.turn))
+        arrived = replace(said, output_tokens=max(said.output_tokens, _tokens_of(builder.build())))
+        return [Used(answer.model.provider, answer.model.id, arrived)]
+
+
+def _allowed(selection: Selection, caller: Principal) -> Selection:
+    if not selection.fallbacks or not caller.allowed_models:
+        return selection
+    return replace(selection, fallbacks=[model for model in selection.fallbacks if may_use(caller, model)])
+
+
+def _told_before(kept: Kept, once: Once) -> Told:
+    if kept.fingerprint != once.fingerprint:
+        raise AlreadyExists(
+            "this Idempotency-Key came with another request before; use a new key for a new request",
+            reason="IDEMPOTENCY_KEY_REUSED",
+        )
+    if kept.answer is None:
+        raise AlreadyExists(
+            "the first request with this Idempotency-Key is still going on; try again",
+            reason="IDEMPOTENCY_KEY_IN_PROGRESS",
+            retry_after=IN_PROGRESS_RETRY_SECONDS,
+        )
+    return snapshot.decode(kept.answer)
+
+
+def _at_once(told: Told) -> Delta:
+    reply = told.reply
+    return Delta(
+        text=reply.text,
+        tool_calls=[
+            ToolCallDelta(number, call.id, call.name, call.arguments) for number, call in enumerate(reply.tool_calls)
+        ],
+        finish_reason=reply.finish_reason,
+        usage=reply.usage,
+        thinking="".join(one.text for one in reply.thinking),
+        signature=next((one.signature for one in reply.thinking if one.signature), ""),
+        redacted=next((one.redacted for one in reply.thinking if one.redacted), ""),
+        records=told.records,
+        other_choices=list(enumerate(reply.other_choices, start=1)),
+    )
+
+
+def _tokens_of(reply: Reply) -> int:
+    said = [reply.text, *reply.other_choices, *(one.text for one in reply.thinking)]
+    size = sum(len(text.encode()) for text in said) + sum(len(call.arguments) for call in reply.tool_calls)
+    return -(-size // BYTES_PER_TOKEN)
+
+
+async def _briefly(task: "asyncio.Task[None]") -> None:
+    """Waits for a write for a moment: whoever is told of a failure finds it written, unless that is what fails."""
+    await asyncio.wait([task], timeout=BREAK_OFF_SECONDS)

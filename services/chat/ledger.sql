@@ -1,0 +1,152 @@
+-- name: open_calls
+-- Writes down calls that are dispatched, and holds what those with budgets can cost; returns those that are refused.
+WITH refused AS MATERIALIZED (
+    SELECT * FROM reserve_budgets($11::uuid[], $12::date[], $13::uuid[], $14::uuid[], $15::numeric[], $16::numeric[],
+                                  $17::numeric[], $18::numeric[])
+), opened AS (
+    INSERT INTO reservations (id, lease_until, user_id, api_key_id, request_id, operation, provider, model, is_stream,
+                              month, amount_usd, created_at)
+    SELECT c.*
+    FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
+                $9::bool[], $10::date[], $19::numeric[], $20::timestamptz[]) AS c (id)
+    WHERE NOT EXISTS (SELECT FROM refused WHERE refused_id = c.id)
+)
+SELECT * FROM refused;
+
+-- name: settle_calls
+-- Books calls, lets go of what was held for them, and stores their conversations and the answers for second requests;
+-- returns the conversation of each call. A call that is in the ledger already changes nothing.
+WITH call AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
+                         $8::text[], $9::text[], $10::bool[], $11::bigint[], $12::bigint[], $13::bigint[],
+                         $14::bigint[], $15::bigint[], $16::bool[], $17::numeric[], $18::jsonb[], $19::int[],
+                         $20::int[], $21::text[], $22::date[])
+        AS c (id, created_at, user_id, api_key_id, request_id, operation, state, provider, model, is_stream,
+              input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens, is_estimate,
+              cost_usd, pricing, first_word_ms, total_ms, error, month)
+), released AS (
+    DELETE FROM reservations r USING call WHERE r.id = call.id
+    RETURNING r.id, r.user_id, r.api_key_id, r.month, r.amount_usd
+), booked AS (
+    INSERT INTO ledger AS l (id, created_at, user_id, api_key_id, request_id, operation, state, provider, model,
+                             is_stream, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens,
+                             reasoning_tokens, is_estimate, cost_usd, reserved_usd, pricing, first_word_ms, total_ms,
+                             error)
+    SELECT c.id, c.created_at, c.user_id, c.api_key_id, c.request_id, c.operation, c.state, c.provider, c.model,
+           c.is_stream, c.input_tokens, c.output_tokens, c.cached_input_tokens, c.cache_write_tokens,
+           c.reasoning_tokens, c.is_estimate, c.cost_usd, r.amount_usd, c.pricing, c.first_word_ms, c.total_ms, c.error
+    FROM call c LEFT JOIN released r ON r.id = c.id
+    -- What was given up as interrupted may come home after all.
+    ON CONFLICT (id) DO UPDATE SET
+        state = excluded.state, input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens,
+        cached_input_tokens = excluded.cached_input_tokens, cache_write_tokens = excluded.cache_write_tokens,
+        reasoning_tokens = excluded.reasoning_tokens, is_estimate = excluded.is_estimate, cost_usd = excluded.cost_usd,
+        pricing = excluded.pricing, first_word_ms = excluded.first_word_ms, total_ms = excluded.total_ms,
+        error = excluded.error, provider = excluded.provider, model = excluded.model
+    WHERE l.state = 'interrupted'
+    RETURNING l.id, l.user_id, l.api_key_id, l.cost_usd
+), change AS (
+    SELECT o.kind, o.owner, m.month, sum(m.spent) AS spent, sum(m.reserved) AS reserved
+    FROM (SELECT user_id, api_key_id, month, 0 AS spent, -amount_usd AS reserved FROM released
+          WHERE amount_usd IS NOT NULL
+          UNION ALL
+          SELECT b.user_id, b.api_key_id, c.month, b.cost_usd, 0 FROM booked b JOIN call c ON c.id = b.id
+          WHERE b.cost_usd > 0) AS m,
+         LATERAL (VALUES ('key', m.api_key_id), ('platform', '00000000-0000-0000-0000-000000000000'),
+                         ('user', m.user_id)) AS o (kind, owner)
+    WHERE o.owner IS NOT NULL
+    GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+), balanced AS (
+    INSERT INTO budget_balances AS b (kind, owner, month, spent_usd, reserved_usd)
+    SELECT kind, owner, month, spent, reserved FROM change
+    ON CONFLICT (kind, owner, month) DO UPDATE SET
+        spent_usd = b.spent_usd + excluded.spent_usd, reserved_usd = b.reserved_usd + excluded.reserved_usd
+), exchange AS MATERIALIZED (
+    SELECT e.* FROM unnest($23::uuid[], $24::uuid[], $25::text[], $26::uuid[])
+        AS e (call_id, user_id, place, conversation_id)
+    JOIN booked ON booked.id = e.call_id
+), defaults AS (
+    INSERT INTO conversations (id, user_id, origin)
+    SELECT DISTINCT ON (user_id) conversation_id, user_id, 'default' FROM exchange WHERE place = 'default'
+    ORDER BY user_id
+    ON CONFLICT (user_id) WHERE origin = 'default' DO UPDATE SET updated_at = now()
+    RETURNING id, user_id
+), made AS (
+    INSERT INTO conversations (id, user_id, origin)
+    SELECT conversation_id, user_id, place FROM exchange WHERE place IN ('native', 'completion')
+), used AS (
+    UPDATE conversations SET updated_at = now() FROM exchange e
+    WHERE e.place = 'known' AND conversations.id = e.conversation_id AND conversations.user_id = e.user_id
+    RETURNING conversations.id
+), placed AS MATERIALIZED (
+    SELECT e.call_id, e.place, CASE e.place WHEN 'default' THEN d.id ELSE e.conversation_id END AS id
+    FROM exchange e
+    LEFT JOIN defaults d ON e.place = 'default' AND d.user_id = e.user_id
+    WHERE e.place <> 'known' OR e.conversation_id IN (SELECT id FROM used)
+), added AS (
+    INSERT INTO chat_messages (conversation_id, role, content, tool_calls, provider, model, input_tokens, output_tokens,
+                               finish_reason, is_complete, request_id, is_searchable)
+    SELECT p.id, m.role, m.content, m.tool_calls, m.provider, m.model, m.input_tokens, m.output_tokens, m.finish_reason,
+           m.is_complete, c.request_id, p.place <> 'completion'
+    FROM unnest($27::uuid[], $28::text[], $29::text[], $30::jsonb[], $31::text[], $32::text[], $33::int[], $34::int[],
+                $35::text[], $36::bool[]) WITH ORDINALITY
+         AS m (call_id, role, content, tool_calls, provider, model, input_tokens, output_tokens, finish_reason,
+               is_complete, n)
+    JOIN placed p ON p.call_id = m.call_id JOIN call c ON c.id = m.call_id
+    ORDER BY m.n
+), answered AS (
+    UPDATE idempotency_records i SET answer = a.answer
+    FROM unnest($37::uuid[], $38::bytea[]) AS a (call_id, answer)
+    JOIN booked ON booked.id = a.call_id
+    WHERE i.call_id = a.call_id
+)
+SELECT call_id, id FROM placed;
+
+-- name: interrupt_calls
+-- Books calls whose lease is over as interrupted, and lets go of what was held for them; returns how many.
+WITH released AS (
+    DELETE FROM reservations WHERE id IN (
+        SELECT id FROM reservations WHERE lease_until < now() ORDER BY lease_until LIMIT 1000 FOR UPDATE SKIP LOCKED)
+    RETURNING *
+), booked AS (
+    INSERT INTO ledger (id, created_at, user_id, api_key_id, request_id, operation, state, provider, model, is_stream,
+                        reserved_usd, error)
+    SELECT id, created_at, user_id, api_key_id, request_id, operation, 'interrupted', provider, model, is_stream,
+           amount_usd, 'INTERRUPTED'
+    FROM released
+    ON CONFLICT (id) DO NOTHING
+), change AS (
+    SELECT o.kind, o.owner, r.month, sum(r.amount_usd) AS amount
+    FROM released r, LATERAL (VALUES ('key', r.api_key_id), ('platform', '00000000-0000-0000-0000-000000000000'),
+                                     ('user', r.user_id)) AS o (kind, owner)
+    WHERE o.owner IS NOT NULL AND r.amount_usd IS NOT NULL
+    GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+), balanced AS (
+    UPDATE budget_balances b SET reserved_usd = b.reserved_usd - c.amount
+    FROM change c WHERE b.kind = c.kind AND b.owner = c.owner AND b.month = c.month
+)
+SELECT count(*) AS count FROM released;
+
+-- name: claim_idempotency_key
+-- Claims a key for a call unless an earlier one has it; returns what is kept, and whether the claim is new.
+WITH claimed AS (
+    INSERT INTO idempotency_records AS i (user_id, key, fingerprint, call_id, lease_until) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (user_id, key) DO UPDATE SET
+        fingerprint = excluded.fingerprint, call_id = excluded.call_id, lease_until = excluded.lease_until,
+        created_at = now(), answer = NULL
+    WHERE i.created_at < now() - make_interval(hours => $6) OR (i.answer IS NULL AND i.lease_until < now())
+    RETURNING i.fingerprint, i.answer
+)
+SELECT true AS is_new, fingerprint, answer FROM claimed
+UNION ALL
+SELECT false, fingerprint, answer FROM idempotency_records
+WHERE user_id = $1 AND key = $2 AND NOT EXISTS (SELECT FROM claimed);
+
+-- name: release_idempotency_key
+-- Gives the key of a call back, if no answer is kept for it.
+DELETE FROM idempotency_records WHERE call_id = $1 AND answer IS NULL;
+
+-- name: forget_idempotency_keys
+-- Deletes what was kept longer than it has to be.
+DELETE FROM idempotency_records WHERE (user_id, key) IN (
+    SELECT user_id, key FROM idempotency_records WHERE created_at < now() - make_interval(hours => $1) LIMIT 1000);

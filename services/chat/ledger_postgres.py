@@ -1,0 +1,185 @@
+"""The ledger in Postgres. Writes of many calls share their commits."""
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import orjson
+
+from services.chat.conversations_postgres import storable
+from services.chat.ledger import Claim, Kept, Opening, Refused, Settlement
+from services.chat.records import Stored
+from services.chat.turn import ToolCall
+from shared.db.grouping import GroupedWriter
+from shared.db.pool import Database
+from shared.db.queries import load_queries
+from shared.errors import Unauthenticated
+
+SQL = load_queries(Path(__file__).with_name("ledger.sql"))
+# A settlement booked without its conversation, and how its caller is told why.
+Outcome = uuid.UUID | None | Exception
+
+_opened: Sequence[Callable[[Opening], Any]] = (
+    attrgetter("id"),
+    attrgetter("lease_until"),
+    attrgetter("user_id"),
+    attrgetter("api_key_id"),
+    attrgetter("request_id"),
+    attrgetter("operation"),
+    attrgetter("provider"),
+    attrgetter("model"),
+    attrgetter("is_stream"),
+    attrgetter("month"),
+)
+_limited: Sequence[Callable[[Opening], Any]] = (
+    attrgetter("id"),
+    attrgetter("month"),
+    attrgetter("user_id"),
+    attrgetter("api_key_id"),
+    attrgetter("amount"),
+    attrgetter("limits.key"),
+    attrgetter("limits.user"),
+    attrgetter("limits.platform"),
+)
+_settled: Sequence[Callable[[Settlement], Any]] = (
+    attrgetter("opening.id"),
+    attrgetter("opening.created_at"),
+    attrgetter("opening.user_id"),
+    attrgetter("opening.api_key_id"),
+    attrgetter("opening.request_id"),
+    attrgetter("opening.operation"),
+    lambda one: one.entry.state.value,
+    attrgetter("entry.provider"),
+    attrgetter("entry.model"),
+    attrgetter("opening.is_stream"),
+    lambda one: one.entry.usage and one.entry.usage.input_tokens,
+    lambda one: one.entry.usage and one.entry.usage.output_tokens,
+    lambda one: one.entry.usage and one.entry.usage.cached_input_tokens,
+    lambda one: one.entry.usage and one.entry.usage.cache_write_tokens,
+    lambda one: one.entry.usage and one.entry.usage.reasoning_tokens,
+    attrgetter("entry.is_estimate"),
+    attrgetter("entry.cost"),
+    lambda one: None if one.entry.pricing is None else orjson.dumps(one.entry.pricing).decode(),
+    attrgetter("entry.first_word_ms"),
+    attrgetter("entry.total_ms"),
+    attrgetter("entry.error"),
+    attrgetter("opening.month"),
+)
+_said: Sequence[Callable[[tuple[uuid.UUID, Stored]], Any]] = (
+    lambda one: one[0],
+    lambda one: one[1].role.value,
+    lambda one: storable(one[1].content),
+    lambda one: _tool_calls(one[1].tool_calls),
+    lambda one: one[1].provider,
+    lambda one: one[1].model,
+    lambda one: one[1].input_tokens,
+    lambda one: one[1].output_tokens,
+    lambda one: one[1].finish_reason,
+    lambda one: one[1].is_complete,
+)
+
+
+class PostgresLedger:
+    """Implements `services.chat.ledger.Ledger`. `idempotency_hours` is how long answers are kept."""
+
+    def __init__(self, database: Database, *, idempotency_hours: int) -> None:
+        self._database = database
+        self._idempotency_hours = idempotency_hours
+        self._openings: GroupedWriter[Opening, Refused | None] = GroupedWriter(self._open)
+        self._settlements: GroupedWriter[Settlement, uuid.UUID | None] = GroupedWriter(self._settle)
+
+    async def open(self, opening: Opening) -> Refused | None:
+        """Writes down that a call is dispatched."""
+        return await self._openings.add(opening)
+
+    async def settle(self, settlement: Settlement) -> uuid.UUID | None:
+        """Books a call."""
+        return await self._settlements.add(settlement)
+
+    async def claim(
+        self, user_id: uuid.UUID, key: str, fingerprint: bytes, call_id: uuid.UUID, lease_until: dt.datetime
+    ) -> Claim | Kept:
+        """Claims an idempotency key."""
+        arguments = (user_id, key, fingerprint, call_id, lease_until, self._idempotency_hours)
+        row = await self._database.row(SQL["claim_idempotency_key"], *arguments)
+        if row is None:
+            # Another request claimed it at this very moment.
+            return Kept(fingerprint, None)
+        return Claim() if row["is_new"] else Kept(row["fingerprint"], row["answer"])
+
+    async def release(self, call_id: uuid.UUID) -> None:
+        """Gives an idempotency key back."""
+        await self._database.execute(SQL["release_idempotency_key"], call_id)
+
+    async def sweep(self) -> int:
+        """Books calls whose process is gone as interrupted, and forgets old answers; returns how many calls."""
+        row = await self._database.row(SQL["interrupt_calls"])
+        await self._database.execute(SQL["forget_idempotency_keys"], self._idempotency_hours)
+        assert row is not None
+        return int(row["count"])
+
+    async def drain(self) -> None:
+        """Returns when all that was taken is written."""
+        await self._openings.drain()
+        await self._settlements.drain()
+
+    async def _open(self, openings: Sequence[Opening]) -> Sequence[Refused | None]:
+        limited = [one for one in openings if one.amount is not None]
+        rows = await self._database.rows(
+            SQL["open_calls"],
+            *_columns(openings, _opened),
+            *_columns(limited, _limited),
+            [one.amount for one in openings],
+            [one.created_at for one in openings],
+        )
+        if not rows:
+            return [None] * len(openings)
+        refused = {row["refused_id"]: Refused(row["refused_by"], row["limit_usd"], row["left_usd"]) for row in rows}
+        return [refused.get(one.id) for one in openings]
+
+    async def _settle(self, settlements: Sequence[Settlement]) -> Sequence[Outcome]:
+        exchanges = [(one.opening, one.exchange) for one in settlements if one.exchange is not None]
+        said = [(opening.id, message) for opening, exchange in exchanges for message in exchange.messages]
+        answers = [(one.opening.id, one.answer) for one in settlements if one.answer is not None]
+        arguments = (
+            *_columns(settlements, _settled),
+            [opening.id for opening, _ in exchanges],
+            [opening.user_id for opening, _ in exchanges],
+            [exchange.place.value for _, exchange in exchanges],
+            [exchange.conversation_of(opening.id) or opening.id for opening, exchange in exchanges],
+            *_columns(said, _said),
+            [call_id for call_id, _ in answers],
+            [answer for _, answer in answers],
+        )
+        try:
+            rows = await self._database.rows(SQL["settle_calls"], *arguments)
+        except asyncpg.ForeignKeyViolationError as error:
+            if len(settlements) > 1:
+                raise  # each is written by itself then
+            [only] = settlements
+            await self._settle([Settlement(only.opening, only.entry)])
+            gone = Unauthenticated("this user does not exist any more")
+            gone.__cause__ = error
+            return [gone]
+        placed = {row["call_id"]: row["id"] for row in rows}
+        return [placed.get(one.opening.id) for one in settlements]
+
+
+def _columns(rows: Iterable[Any], getters: Sequence[Callable[[Any], Any]]) -> list[list[Any]]:
+    rows = list(rows)
+    return [[get(row) for row in rows] for get in getters]
+
+
+def _tool_calls(calls: Sequence[ToolCall]) -> str | None:
+    if not calls:
+        return None
+    return orjson.dumps(
+        [
+            {"id": storable(call.id), "name": storable(call.name), "arguments": storable(call.arguments)}
+            for call in calls
+        ]
+    ).decode()

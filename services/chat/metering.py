@@ -1,0 +1,271 @@
+"""What a call may cost before it is made, and what it did cost: admission, settlement, and the money in between."""
+
+import asyncio
+import datetime as dt
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+import orjson
+
+from services.chat.catalogue import ModelSpec
+from services.chat.ledger import Entry, Exchange, Ledger, Limits, Opening, Refused, Settlement, State
+from services.chat.pricing import PriceBook
+from services.chat.tokens import most_tokens, turn_tokens
+from services.chat.turn import Turn, Usage
+from shared.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
+from shared.identity.principal import Principal
+from shared.rates.tokens import TokenLimit
+
+logger = logging.getLogger(__name__)
+
+GRACE_SECONDS = 60.0
+"""How long after its deadline a call may still be settling before it counts as interrupted."""
+MAX_LATE = 1_000
+"""Most settlements that wait for a database that is away; those beyond become interrupted calls in the ledger."""
+LATE_SECONDS = 1.0
+
+NOTHING = Decimal(0)
+_OWNERS = {"key": "this key's", "user": "this user's", "platform": "the platform's"}
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """Monthly budgets in USD from the configuration; None is no limit. `user` is for users without one of their own."""
+
+    platform: Decimal | None = None
+    user: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a model used for a call, whole or not."""
+
+    provider: str
+    model: str
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A call that may be made. `estimate` is how many tokens were counted against its key's rate."""
+
+    opening: Opening
+    caller: Principal
+    estimate: int
+
+
+class Meter:
+    """Admits calls and books them. `now` tells the time in UTC."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        prices: PriceBook,
+        tokens: TokenLimit,
+        budgets: Budgets,
+        now: Callable[[], dt.datetime],
+    ) -> None:
+        self.ledger = ledger
+        self.prices = prices
+        self.budgets = budgets
+        self.now = now
+        self._tokens = tokens
+        self._late: set[asyncio.Task[None]] = set()
+
+    async def admit(
+        self,
+        *,
+        call_id: uuid.UUID,
+        caller: Principal,
+        request_id: str,
+        operation: str,
+        turn: Turn,
+        candidates: Sequence[ModelSpec],
+        max_output_tokens: int | None,
+        is_stream: bool,
+        seconds: float,
+    ) -> Admission:
+        """Admits a call that any of the candidates may answer, within so many seconds.
+
+        Raises PermissionDenied for a model that the key may not use, ResourceExhausted for a rate or a budget,
+        InvalidArgument where the cost has no known bound but a budget must hold it, Unavailable without the database.
+        """
+        check_model(caller, candidates[0])
+        limits = self._limits(caller)
+        amount = None
+        if limits.any:
+            amount = self._worst(turn, candidates, max_output_tokens)
+        estimate = 0
+        if caller.limits.tokens_per_minute is not None:
+            estimate = turn_tokens(turn)
+            await self._tokens.admit(caller, estimate)
+        now = self.now()
+        opening = Opening(
+            id=call_id,
+            created_at=now,
+            lease_until=now + dt.timedelta(seconds=seconds + GRACE_SECONDS),
+            user_id=uuid.UUID(caller.user_id),
+            api_key_id=uuid.UUID(caller.api_key_id) if caller.api_key_id else None,
+            request_id=request_id,
+            operation=operation,
+            provider=candidates[0].provider,
+            model=candidates[0].id,
+            is_stream=is_stream,
+            amount=amount,
+            limits=limits,
+        )
+        if refused := await self.ledger.open(opening):
+            assert amount is not None
+            raise _over_budget(refused, amount)
+        return Admission(opening, caller, estimate)
+
+    async def settle(
+        self,
+        admission: Admission,
+        entry: Entry,
+        exchange: Exchange | None = None,
+        answer: bytes | None = None,
+    ) -> uuid.UUID | None:
+        """Books a call and returns the id of its conversation; see `Ledger.settle`.
+
+        Without the database it raises Unavailable, and the call is booked when the database is back, without its
+        conversation: nobody was told of it.
+        """
+        if entry.usage is not None:
+            await self._tokens.settle(admission.caller, admission.estimate, entry.usage.total_tokens)
+        settlement = Settlement(admission.opening, entry, exchange, answer)
+        try:
+            return await self.ledger.settle(settlement)
+        except Unavailable:
+            self._settle_late(replace(settlement, exchange=None, answer=None))
+            raise
+
+    def entry(
+        self,
+        opening: Opening,
+        state: State,
+        used: Sequence[Used],
+        *,
+        provider: str,
+        model: str,
+        is_estimate: bool = False,
+        first_word_ms: float | None = None,
+        total_ms: float | None = None,
+        error: str = "",
+    ) -> Entry:
+        """Prices what was used, by the prices at the time at which the call began."""
+        cost: Decimal | None = NOTHING
+        pricing = []
+        for one in used:
+            prices = self.prices.at(one.provider, one.model, opening.created_at)
+            cost = None if prices is None or cost is None else cost + prices.cost(one.usage)
+            pricing.append(
+                {
+                    "provider": one.provider,
+                    "model": one.model,
+                    "usage": one.usage.stated(),
+                    "prices": None if prices is None else orjson.Fragment(prices.to_json()),
+                }
+            )
+        return Entry(
+            state=state,
+            provider=provider,
+            model=model,
+            usage=_sum(one.usage for one in used),
+            cost=cost,
+            is_estimate=is_estimate,
+            pricing=pricing or None,
+            first_word_ms=None if first_word_ms is None else round(first_word_ms),
+            total_ms=None if total_ms is None else round(total_ms),
+            error=error,
+        )
+
+    async def drain(self) -> None:
+        """Gives up what still waits for the database; the ledger has it as interrupted then."""
+        for task in self._late:
+            task.cancel()
+        if self._late:
+            await asyncio.wait(self._late)
+
+    def _limits(self, caller: Principal) -> Limits:
+        own = caller.user_monthly_budget_usd
+        return Limits(
+            key=caller.limits.monthly_budget_usd if caller.api_key_id else None,
+            user=self.budgets.user if own is None else own,
+            platform=self.budgets.platform,
+        )
+
+    def _worst(self, turn: Turn, candidates: Sequence[ModelSpec], max_output_tokens: int | None) -> Decimal:
+        now = self.now()
+        input_tokens = most_tokens(turn)
+        worst = NOTHING
+        for model in candidates:
+            prices = self.prices.at(model.provider, model.id, now)
+            if prices is None:
+                raise PermissionDenied(
+                    f"the price of {model.id} is not known, and a budget must hold this call; name a model with a "
+                    "price, or have the operator give it one",
+                    reason="PRICE_UNKNOWN",
+                    metadata={"model": model.id},
+                )
+            output_tokens = max_output_tokens or model.max_tokens
+            if output_tokens is None and prices.worst(0, 1):
+                raise InvalidArgument.field(
+                    "max_tokens", f"must be given: a budget holds this call, and {model.id} has no known longest reply"
+                )
+            worst = max(worst, prices.worst(input_tokens, output_tokens or 0))
+        return worst
+
+    def _settle_late(self, settlement: Settlement) -> None:
+        if len(self._late) >= MAX_LATE:
+            logger.error("too many calls wait for the database; this one will be booked as interrupted")
+            return
+        task = asyncio.get_running_loop().create_task(self._keep_settling(settlement))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    async def _keep_settling(self, settlement: Settlement) -> None:
+        while True:
+            await asyncio.sleep(LATE_SECONDS)
+            try:
+                await self.ledger.settle(settlement)
+                await self.ledger.release(settlement.opening.id)
+            except Unavailable:
+                continue
+            return
+
+
+def check_model(caller: Principal, model: ModelSpec) -> None:
+    """Raises PermissionDenied, naming what is allowed, for a model that the caller's key may not use."""
+    if not may_use(caller, model):
+        allowed = ", ".join(sorted(caller.allowed_models)[:10])
+        raise PermissionDenied(
+            f"this key may not use {model.id}; it may use {allowed}",
+            reason="MODEL_NOT_ALLOWED",
+            metadata={"model": model.id},
+        )
+
+
+def may_use(caller: Principal, model: ModelSpec) -> bool:
+    """Whether the caller's key allows a model, by its id or by `provider/id`."""
+    return caller.may_use_model(model.id) or caller.may_use_model(f"{model.provider}/{model.id}")
+
+
+def _over_budget(refused: Refused, amount: Decimal) -> ResourceExhausted:
+    limit, left, needed = (f"{one.normalize():f}" for one in (refused.limit, refused.left, amount))
+    return ResourceExhausted(
+        f"{_OWNERS[refused.by]} budget of {limit} USD a month has {left} left, and this call may cost up to {needed}; "
+        "a lower max_tokens makes that less",
+        reason="BUDGET_EXCEEDED",
+        metadata={"budget": refused.by, "left_usd": left, "needed_usd": needed},
+    )
+
+
+def _sum(usages: Iterable[Usage]) -> Usage | None:
+    total: Usage | None = None
+    for usage in usages:
+        total = usage if total is None else total + usage
+    return total

@@ -1,0 +1,85 @@
+"""An answer as it is kept, so that the same request can be answered with it again."""
+
+import datetime as dt
+import uuid
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+
+from services.chat.turn import FinishReason, Reply, Thinking, ToolCall, Usage
+
+MAX_BYTES = 8 * 1024 * 1024
+"""Largest answer that is kept: a longer one is not told again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer that was given, and what its client was told beside.
+
+    `conversation_id` is None for the user's default conversation where it did not exist before. `records` and
+    `last_record` are a stream in its own dialect.
+    """
+
+    call_id: uuid.UUID
+    created_at: dt.datetime
+    reply: Reply
+    provider: str
+    model: str
+    fallback_used: bool
+    total_ms: int
+    conversation_id: uuid.UUID | None = None
+    records: bytes = b""
+    last_record: bytes = b""
+
+
+def encode(told: Told) -> bytes | None:
+    """Encodes an answer; None where it is too large to be kept."""
+    reply = told.reply
+    encoded = orjson.dumps(
+        {
+            "call_id": str(told.call_id),
+            "created_at": told.created_at,
+            "provider": told.provider,
+            "model": told.model,
+            "fallback_used": told.fallback_used,
+            "total_ms": told.total_ms,
+            "conversation_id": told.conversation_id and str(told.conversation_id),
+            "text": reply.text,
+            "tool_calls": [asdict(call) for call in reply.tool_calls],
+            "finish_reason": reply.finish_reason.value,
+            "usage": reply.usage and asdict(reply.usage),
+            "thinking": [asdict(one) for one in reply.thinking],
+            "other_choices": list(reply.other_choices),
+            "body": reply.body.decode(),
+            "records": told.records.decode(),
+            "last_record": told.last_record.decode(),
+        }
+    )
+    return encoded if len(encoded) <= MAX_BYTES else None
+
+
+def decode(data: bytes) -> Told:
+    """Decodes an answer."""
+    kept: dict[str, Any] = orjson.loads(data)
+    conversation_id = kept["conversation_id"]
+    return Told(
+        call_id=uuid.UUID(kept["call_id"]),
+        created_at=dt.datetime.fromisoformat(kept["created_at"]),
+        reply=Reply(
+            kept["text"],
+            tool_calls=[ToolCall(**call) for call in kept["tool_calls"]],
+            finish_reason=FinishReason(kept["finish_reason"]),
+            usage=Usage(**kept["usage"]) if kept["usage"] else None,
+            thinking=[Thinking(**one) for one in kept["thinking"]],
+            body=kept["body"].encode(),
+            other_choices=kept["other_choices"],
+        ),
+        provider=kept["provider"],
+        model=kept["model"],
+        fallback_used=kept["fallback_used"],
+        total_ms=kept["total_ms"],
+        conversation_id=uuid.UUID(conversation_id) if conversation_id else None,
+        records=kept["records"].encode(),
+        last_record=kept["last_record"].encode(),
+    )

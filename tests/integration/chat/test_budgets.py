@@ -1,0 +1,169 @@
+"""Budgets, allowed models and token rates hold a call before anybody is paid for it."""
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import grpc
+import orjson
+import pytest
+from gaia.chat.v1.chat_service_pb2 import ChatRequest
+
+from services.chat.settings import CompatibleEndpoint
+from shared.rpc.channel import connect
+from tests.integration.chat.conftest import Client, Running, refusal
+from tests.integration.chat.scripted_provider import ScriptedProvider, openai_completion
+from tests.integration.chat.test_ledger import ledger_of, spent_by
+from tests.support.auth import Auth
+
+ASK = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 10}
+# A call of ASK costs at most (1,000 of overhead, its own bytes) x 2.50 and 10 x 10 dollars a million.
+ONE_CALL = Decimal("0.0028")
+
+
+async def limit(client: Client, **permissions: Any) -> None:
+    """Gives the client's key limits and allowed models."""
+    await client.rows(
+        "UPDATE api_keys SET permissions = permissions || $2::jsonb "
+        "WHERE key_hash = encode(sha256(convert_to($1, 'UTF8')), 'hex')",
+        client.metadata[0][1],
+        orjson.dumps(permissions).decode(),
+    )
+
+
+async def reserved_by(client: Client) -> Decimal:
+    """Returns what is still held for the client's user."""
+    [row] = await client.rows(
+        "SELECT coalesce(sum(reserved_usd), 0) AS reserved FROM budget_balances b JOIN users u ON u.id = b.owner "
+        "WHERE kind = 'user' AND u.email = $1",
+        await client.email(),
+    )
+    return Decimal(row["reserved"])
+
+
+def costly(exchange):
+    """A reply that uses all that it may: 10 tokens out, and as many in as the request can have at the most."""
+    usage = {"prompt_tokens": 1060, "completion_tokens": 10, "total_tokens": 1070}
+    return exchange.reply(200, openai_completion("x", usage=usage))
+
+
+class TestBudgets:
+    async def test_twenty_calls_at_once_against_a_nearly_empty_budget_spend_not_one_cent_over(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        budget = ONE_CALL * 3
+        await limit(client, limits={"monthly_budget_usd": str(budget)})
+        openai_upstream.script = costly
+        results = await asyncio.gather(*(client.complete(ASK) for _ in range(20)), return_exceptions=True)
+        good = [result for result in results if not isinstance(result, BaseException)]
+        refused = [result for result in results if isinstance(result, grpc.aio.AioRpcError)]
+        assert len(good) == len(openai_upstream.requests) == 3
+        assert {error.code() for error in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert 0 < await spent_by(client) <= budget
+        assert await reserved_by(client) == 0
+
+    async def test_what_a_call_did_not_use_is_free_for_the_next(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        await limit(client, limits={"monthly_budget_usd": str(ONE_CALL + Decimal("0.0004"))})
+        openai_upstream.script = lambda exchange: exchange.reply(200, openai_completion("cheap"))
+        for _ in range(5):
+            await client.complete(ASK)
+        assert await spent_by(client) == 5 * Decimal("0.0000475")
+
+    async def test_a_failed_call_gives_its_money_back(self, client: Client, openai_upstream: ScriptedProvider):
+        await limit(client, limits={"monthly_budget_usd": str(ONE_CALL)})
+        openai_upstream.script = lambda exchange: exchange.reply(400, {"error": {"message": "no"}})
+        for _ in range(3):
+            assert (await refusal(client.completion_call(ASK))).code is grpc.StatusCode.INVALID_ARGUMENT
+
+    async def test_a_budget_of_zero_refuses_and_says_what_would_help(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        await limit(client, limits={"monthly_budget_usd": "0"})
+        error = await refusal(client.completion_call(ASK))
+        assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "this key's budget of 0 USD a month has 0 left" in error.message
+        assert "max_tokens" in error.message
+        assert openai_upstream.requests == []
+        assert await ledger_of(client) == []
+        await client.complete({**ASK, "model": "local-echo"})
+
+    async def test_users_and_the_platform_have_budgets_too(
+        self, running_chat: Running, auth: Auth, openai_upstream: ScriptedProvider
+    ):
+        openai_upstream.script = costly
+        settings = {"openai_api_key": "k", "openai_base_url": openai_upstream.url}
+        async with (
+            running_chat(**settings, user_monthly_budget_usd=ONE_CALL) as address,
+            connect(address) as channel,
+        ):
+            client = Client(channel, (("x-api-key", await auth.new_key()),), auth.owner_url)
+            await client.complete(ASK)
+            assert "this user's budget" in (await refusal(client.completion_call(ASK))).message
+            # One that the user has of its own goes before that of the configuration.
+            other = Client(channel, (("x-api-key", await auth.new_key()),), auth.owner_url)
+            await other.rows("UPDATE users SET monthly_budget_usd = 1 WHERE email = $1", await other.email())
+            await other.complete(ASK)
+            await other.complete(ASK)
+        async with (
+            running_chat(**settings, platform_monthly_budget_usd=Decimal(0)) as address,
+            connect(address) as channel,
+        ):
+            client = Client(channel, (("x-api-key", await auth.new_key()),), auth.owner_url)
+            assert "the platform's budget" in (await refusal(client.completion_call(ASK))).message
+
+    async def test_a_model_without_a_price_cannot_be_held_by_a_budget(
+        self, running_chat: Running, auth: Auth, openai_upstream: ScriptedProvider
+    ):
+        endpoint = CompatibleEndpoint(id="mine", base_url=openai_upstream.url, models=("house-model",))
+        async with running_chat(openai_compatible=(endpoint,)) as address, connect(address) as channel:
+            client = Client(channel, (("x-api-key", await auth.new_key()),), auth.owner_url)
+            await limit(client, limits={"monthly_budget_usd": "5"})
+            error = await refusal(client.completion_call({**ASK, "model": "house-model"}))
+            assert error.code is grpc.StatusCode.PERMISSION_DENIED
+            assert "the price of house-model is not known" in error.message
+        assert openai_upstream.requests == []
+
+
+class TestAllowedModels:
+    @pytest.mark.parametrize("allowed", ["gpt-4o", "openai/gpt-4o"])
+    async def test_a_key_uses_the_models_that_it_may(
+        self, client: Client, openai_upstream: ScriptedProvider, allowed: str
+    ):
+        openai_upstream.script = lambda exchange: exchange.reply(200, openai_completion("hello"))
+        await limit(client, allowed_models=[allowed])
+        await client.complete(ASK)
+
+    async def test_and_no_others_by_whatever_way(self, client: Client, openai_upstream: ScriptedProvider):
+        await limit(client, allowed_models=["gpt-4o"])
+        for call in (
+            client.completion_call({**ASK, "model": "local-echo"}),
+            client.combined_call({"message": "hi", "model": "local-echo"}),
+            client.chat.Chat(ChatRequest(message="hi", model="local-echo"), metadata=client.metadata),
+        ):
+            error = await refusal(call)
+            assert error.code is grpc.StatusCode.PERMISSION_DENIED
+            assert "this key may not use local-echo; it may use gpt-4o" in error.message
+        assert await ledger_of(client) == []
+
+    async def test_a_fallback_is_no_way_around(
+        self, client: Client, openai_upstream: ScriptedProvider, claude_upstream: ScriptedProvider
+    ):
+        openai_upstream.script = lambda exchange: exchange.reply(500, {})
+        await limit(client, allowed_models=["gpt-4o"])
+        request = ChatRequest(message="hi", model="gpt-4o", enable_fallback=True)
+        await client.refused(client.chat.Chat, request)
+        assert claude_upstream.requests == []
+
+
+class TestTokenRate:
+    async def test_a_key_that_used_its_tokens_waits(self, client: Client, openai_upstream: ScriptedProvider):
+        usage = {"prompt_tokens": 40, "completion_tokens": 70, "total_tokens": 110}
+        openai_upstream.script = lambda exchange: exchange.reply(200, openai_completion("x", usage=usage))
+        await limit(client, limits={"tokens_per_minute": 100})
+        await client.complete(ASK)
+        error = await refusal(client.completion_call(ASK))
+        assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "100 tokens a minute" in error.message
+        assert len(openai_upstream.requests) == 1
