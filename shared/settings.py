@@ -76,7 +76,10 @@ class TlsFiles:
 class CommonSettings(BaseSettings):
     """Settings of every process. The three for TLS stand together: with them, every gRPC call is made over it."""
 
-    model_config = SettingsConfigDict(env_prefix="GAIA_", frozen=True, extra="ignore", populate_by_name=True)
+    # Compose files and shells pass a variable that nobody set as an empty one.
+    model_config = SettingsConfigDict(
+        env_prefix="GAIA_", env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
+    )
 
     env: str = Field(default="dev", pattern="^[a-z][a-z0-9]{0,15}$")
     """Environment that keys and identities belong to."""

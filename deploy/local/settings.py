@@ -3,15 +3,12 @@
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import SettingsConfigDict
 
 from shared.settings import CommonSettings, DatabaseUrl
 
 
 class LocalSettings(CommonSettings):
-    """What `gaia up` reads; an empty variable is as good as none."""
-
-    model_config = SettingsConfigDict(env_ignore_empty=True)
+    """What `gaia up` reads."""
 
     home: Path = Path(".gaia")
     """Folder of data, logs and secrets."""

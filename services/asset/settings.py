@@ -5,7 +5,6 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
-from pydantic_settings import SettingsConfigDict
 
 from shared.settings import ListenAddress, ServiceSettings
 
@@ -30,9 +29,6 @@ def _default_asset_store() -> str:
 
 class AssetSettings(ServiceSettings):
     """Settings of the asset service. Without a key for OpenAI it starts, and generates nothing."""
-
-    # `OPENAI_API_KEY=` is how Compose files and shells say that there is none.
-    model_config = SettingsConfigDict(env_ignore_empty=True)
 
     listen: ListenAddress = "127.0.0.1:8002"
     auth_target: str = "dns:///127.0.0.1:8001"

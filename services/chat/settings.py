@@ -1,22 +1,12 @@
 """Settings of the chat service."""
 
 from decimal import Decimal
-from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from shared.settings import ListenAddress, ServiceSettings
 
 RESERVED_PROVIDER_IDS = ("claude", "anthropic", "openai", "local")
-
-
-def _empty_is_none(value: object) -> object:
-    # Compose files pass a variable that nobody set as an empty one.
-    return None if value == "" else value
-
-
-OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_empty_is_none)]
-OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
 
 
 class CompatibleEndpoint(BaseModel):
@@ -38,11 +28,11 @@ class ChatSettings(ServiceSettings):
     auth_target: str = Field(default="dns:///127.0.0.1:8001")
     """gRPC target of the auth service."""
 
-    openai_api_key: OptionalSecret = Field(default=None, validation_alias="OPENAI_API_KEY")
-    openai_base_url: OptionalText = Field(default=None, validation_alias="OPENAI_BASE_URL")
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
     """Where OpenAI's API is, its `/v1` included. Default: the SDK's."""
-    anthropic_api_key: OptionalSecret = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
-    anthropic_base_url: OptionalText = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
+    anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
+    anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
     """Where Anthropic's API is, without `/v1`. Default: the SDK's."""
     openai_compatible: tuple[CompatibleEndpoint, ...] = ()
     """Other endpoints of OpenAI's dialect: a JSON list of {id, name, base_url, api_key, models}."""
@@ -52,19 +42,10 @@ class ChatSettings(ServiceSettings):
     """A JSON list of the Anthropic models to offer, instead of those that the SDK knows."""
     local_provider: bool = True
     """Whether the built-in development provider answers."""
-    default_provider: OptionalText = None
+    default_provider: str | None = None
     """Provider that answers when a request names none. Default: the first configured one."""
     model_aliases: dict[str, str] = Field(default_factory=dict)
     """A JSON object of further names of models: {"fast": "claude/claude-haiku-4-5"}."""
-
-    platform_monthly_budget_usd: Decimal | None = Field(default=None, ge=0)
-    """Most that all users together may spend in a calendar month (UTC). Default: no limit."""
-    user_monthly_budget_usd: Decimal | None = Field(default=None, ge=0)
-    """The same for each user who has no budget of its own."""
-    idempotency_hours: int = Field(default=24, ge=1)
-    """How long the answer to a request with an Idempotency-Key is kept."""
-    rate_limit_url: SecretStr | None = None
-    """Redis or Valkey that counts tokens a minute for several processes. Default: each counts by itself."""
 
     provider_connect_seconds: float = Field(default=5.0, gt=0)
     provider_silence_seconds: float = Field(default=120.0, gt=0)
@@ -73,6 +54,21 @@ class ChatSettings(ServiceSettings):
     """Longest time of a whole reply; below the ten minutes that a completion may take at the edge."""
     provider_connections: int = Field(default=1000, ge=1)
     """Most connections to one provider at a time."""
+
+    platform_monthly_budget_usd: Decimal | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Most that all calls together may cost in a calendar month (UTC), in USD; unset, there is no limit."""
+    user_monthly_budget_usd: Decimal | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """The same for each user without a budget of their own."""
+    response_cache_entries: int = Field(default=0, ge=0, le=1_000_000)
+    """How many replies are kept to answer the same request of the same user with; 0 keeps none."""
+    response_cache_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
+    """Most bytes of replies that are kept."""
+    response_cache_seconds: float = Field(default=300.0, gt=0, le=86_400)
+    """How long a reply is kept."""
+    idempotency_hours: int = Field(default=24, ge=1, le=24 * 30)
+    """How long the reply to a request with an Idempotency-Key is kept for its repetitions."""
+    rate_limit_url: SecretStr | None = None
+    """Redis or Valkey that counts tokens a minute for several processes. Default: each counts by itself."""
 
     @field_validator("openai_compatible")
     @classmethod
