@@ -69,6 +69,7 @@ HEADERS = HeaderRules(
         "traceparent",
         "tracestate",
         "idempotency-key",
+        "cache-control",
         "accept-language",
         "anthropic-version",
         "anthropic-beta",
@@ -76,7 +77,7 @@ HEADERS = HeaderRules(
     # The key is read here and goes no further; identity is set here and comes from nowhere else.
     reserved=("authorization", "x-api-key", "x-gaia-", "cookie"),
     # What a translation between dialects had to drop is told, never silent.
-    returned=(*HeaderRules().returned, "gaia-left-out"),
+    returned=(*HeaderRules().returned, "gaia-left-out", "gaia-cache"),
 )
 EXPOSED = (
     "x-request-id",
@@ -87,6 +88,7 @@ EXPOSED = (
     "x-ratelimit-remaining",
     "x-ratelimit-reset",
     "gaia-left-out",
+    "gaia-cache",
 )
 """Response headers that a page of another origin may read."""
 # What is not known is null, so that clients can index every field that the contract names.

@@ -1,12 +1,13 @@
 """Answering the calls of the SDKs: their bodies travel as they are, and every dialect is served alike."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from google.api.httpbody_pb2 import HttpBody
 
 from services.chat.asking import Context
-from services.chat.completing import Asking, Completions
+from services.chat.completing import Asking, Completions, PreparedCompletion
 from services.chat.dialects.base import Asked
 from shared.errors import GaiaError
 
@@ -14,6 +15,11 @@ JSON = "application/json"
 EVENTS = "text/event-stream"
 LEFT_OUT_METADATA = "gaia-left-out"
 """Response metadata that names the fields of the request which the model's provider does not heed."""
+CACHE_METADATA = "gaia-cache"
+"""Response metadata that says `hit` or `miss` where replies are kept for the same request."""
+HEARTBEAT_SECONDS = 15.0
+"""What lies between client and edge takes a silent connection for a dead one after half a minute at the earliest."""
+HEARTBEAT = b": the model is still at work\n\n"
 
 
 async def answer_body(
@@ -21,14 +27,24 @@ async def answer_body(
 ) -> AsyncGenerator[HttpBody]:
     """Yields the response to a request of any dialect: one body, or the events of a stream."""
     async with await completions.prepare(asked, who) as prepared:
-        if prepared.left_out:
-            await context.send_initial_metadata(((LEFT_OUT_METADATA, ", ".join(prepared.left_out)),))
+        if told := told_beside(prepared):
+            await context.send_initial_metadata(told)
         if not asked.stream:
             yield HttpBody(content_type=JSON, data=(await completions.answer(prepared)).body)
             return
         async with aclosing(events_of(completions.stream(prepared), asked.error_record)) as bodies:
             async for body in bodies:
                 yield body
+
+
+def told_beside(prepared: PreparedCompletion) -> tuple[tuple[str, str], ...]:
+    """Returns the metadata of a response."""
+    told = []
+    if prepared.left_out:
+        told.append((LEFT_OUT_METADATA, ", ".join(prepared.left_out)))
+    if prepared.begun.cache:
+        told.append((CACHE_METADATA, prepared.begun.cache))
+    return tuple(told)
 
 
 async def events_of(
@@ -39,12 +55,38 @@ async def events_of(
     An error after the first event is an event too, and no end marker follows: the status ends the body early.
     """
     content_type = EVENTS
-    async with aclosing(records):
+    async with aclosing(_with_heartbeats(records)) as beating:
         try:
-            async for record in records:
+            async for record in beating:
                 yield HttpBody(content_type=content_type, data=record)
                 content_type = ""
         except GaiaError as error:
             if not content_type:
                 yield HttpBody(data=error_record(error))
             raise
+
+
+async def _with_heartbeats(records: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Yields the records, and a comment whenever there was none for a while."""
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Task[bytes] | None = None
+    try:
+        while True:
+            waiting = loop.create_task(_next(records))
+            while not (await asyncio.wait((waiting,), timeout=HEARTBEAT_SECONDS))[0]:
+                yield HEARTBEAT
+            record = waiting.result()
+            waiting = None
+            if not record:
+                return
+            yield record
+    finally:
+        if waiting is not None:
+            waiting.cancel()
+            await asyncio.wait((waiting,))
+        await records.aclose()
+
+
+async def _next(records: AsyncGenerator[bytes]) -> bytes:
+    # No record is empty, and a task cannot end with StopAsyncIteration.
+    return await anext(records, b"")

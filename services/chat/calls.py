@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 from services.chat import snapshot
+from services.chat.cache import ResponseCache
 from services.chat.catalogue import ModelSpec
 from services.chat.dialects.base import Stamp
 from services.chat.ledger import Exchange, Kept, State, new_call_id
@@ -44,8 +45,10 @@ class Once:
 class ModelCall:
     """A call to a model. `deadline` is a time of the running event loop's clock.
 
-    `exchange` makes what is kept of the conversation from a reply, the model that gave it, and whether it is whole.
-    `max_output_tokens` is the client's limit for all replies together.
+    `exchange` makes what is kept of the conversation from a reply, the ids of the provider and the model that gave it,
+    and whether it is whole.
+    `max_output_tokens` is the client's limit for all replies together. A call with a `cache_key` may be answered by the
+    reply to an earlier one of the same key.
     """
 
     caller: Principal
@@ -54,18 +57,20 @@ class ModelCall:
     turn: Turn
     selection: Selection
     deadline: float
-    exchange: Callable[[Reply, ModelSpec, bool], Exchange]
+    exchange: Callable[[Reply, str, str, bool], Exchange]
     is_stream: bool = False
     max_output_tokens: int | None = None
     once: Once | None = None
+    cache_key: bytes | None = None
 
 
 class Calls:
     """Makes calls. It writes in tasks of its own: a caller that leaves does not undo what was begun."""
 
-    def __init__(self, responder: Responder, meter: Meter) -> None:
+    def __init__(self, responder: Responder, meter: Meter, cache: ResponseCache) -> None:
         self.responder = responder
         self.meter = meter
+        self.cache = cache
         self._running: set[asyncio.Task[Any]] = set()
 
     async def begin(self, call: ModelCall) -> "BegunCall":
@@ -83,6 +88,8 @@ class Calls:
             if isinstance(kept, Kept):
                 return BegunCall(self, call, _told_before(kept, call.once))
         try:
+            if call.cache_key is not None and (cached := self.cache.get(call.cache_key)) is not None:
+                return BegunCall(self, call, await self._tell_cached(call, call_id, cached), "hit")
             call = replace(call, selection=_allowed(call.selection, call.caller))
             admission = await self.meter.admit(
                 call_id=call_id,
@@ -99,7 +106,33 @@ class Calls:
             if call.once is not None:
                 self.in_background(self.meter.ledger.release(call_id))
             raise
-        return BegunCall(self, call, admission)
+        return BegunCall(self, call, admission, "" if call.cache_key is None else "miss")
+
+    async def _tell_cached(self, call: ModelCall, call_id: uuid.UUID, cached: Told) -> Told:
+        """Books a call that nobody is paid for, and returns its answer."""
+        meter = self.meter
+        opening = meter.opening(
+            call_id=call_id,
+            caller=call.caller,
+            request_id=call.request_id,
+            operation=call.operation,
+            provider=cached.provider,
+            model=cached.model,
+            is_stream=call.is_stream,
+            seconds=0,
+        )
+        entry = meter.entry(opening, State.CACHED, (), provider=cached.provider, model=cached.model, total_ms=0)
+        exchange = call.exchange(cached.reply, cached.provider, cached.model, True)
+        told = replace(
+            cached,
+            call_id=call_id,
+            created_at=opening.created_at,
+            total_ms=0,
+            conversation_id=exchange.conversation_of(call_id),
+        )
+        answer = snapshot.encode(told) if call.once is not None else None
+        conversation_id = await meter.settle(Admission(opening, call.caller, 0), entry, exchange, answer)
+        return replace(told, conversation_id=conversation_id)
 
     def in_background(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Runs work in a task that `drain` waits for; a failure that nobody else sees is logged by its class."""
@@ -122,12 +155,12 @@ class Calls:
 class BegunCall:
     """A call that was admitted, or answered before. It is made once, either by `complete` or by `events`.
 
-    `told` is the answer, once it is whole and stored.
+    `told` is the answer, once it is whole and stored. `cache` is `hit` or `miss` where a kept reply was looked for.
     """
 
-    def __init__(self, calls: Calls, call: ModelCall, begun: Admission | Told) -> None:
+    def __init__(self, calls: Calls, call: ModelCall, begun: Admission | Told, cache: str = "") -> None:
         self.told: Told | None = begun if isinstance(begun, Told) else None
-        self.was_told_before = isinstance(begun, Told)
+        self.cache = cache
         self._calls = calls
         self._call = call
         self._admission = None if isinstance(begun, Told) else begun
@@ -195,6 +228,7 @@ class BegunCall:
         call, admission = self._call, self._start()
         answer = self._answer = self._calls.responder.stream(call.turn, call.selection, call.deadline)
         records: list[bytes] = []
+        keeps = call.once is not None or call.cache_key is not None
         first_word: float | None = None
         state, error = State.CANCELLED, ""
         try:
@@ -203,7 +237,7 @@ class BegunCall:
                     if isinstance(event, Delta):
                         if first_word is None and (event.text or event.tool_calls or event.thinking):
                             first_word = self._elapsed()
-                        if call.once is not None:
+                        if keeps:
                             records.append(event.records)
                     yield event
             state = State.DONE
@@ -259,7 +293,7 @@ class BegunCall:
             first_word_ms=first_word_ms,
             total_ms=total_ms,
         )
-        exchange = call.exchange(reply, model, True)
+        exchange = call.exchange(reply, model.provider, model.id, True)
         told = Told(
             call_id=admission.opening.id,
             created_at=admission.opening.created_at,
@@ -278,6 +312,8 @@ class BegunCall:
         finally:
             if call.once is not None and answer is None:
                 self._calls.in_background(meter.ledger.release(admission.opening.id))
+        if call.cache_key is not None:
+            self._calls.cache.put(call.cache_key, told)
         self.told = replace(told, conversation_id=conversation_id)
         return self.told
 
@@ -307,7 +343,7 @@ class BegunCall:
         )
         exchange = None
         if arrived is not None and arrived.has_content:
-            exchange = call.exchange(arrived.build(), model, False)
+            exchange = call.exchange(arrived.build(), model.provider, model.id, False)
 
         async def write() -> None:
             await meter.settle(admission, entry, exchange)

@@ -96,8 +96,8 @@ class _Keeping:
     place: Place
     conversation_id: uuid.UUID | None
 
-    def exchange(self, reply: Reply, model: ModelSpec, is_complete: bool) -> Exchange:
-        answer = stored_reply(reply, model.provider, model.id, is_complete=is_complete)
+    def exchange(self, reply: Reply, provider: str, model: str, is_complete: bool) -> Exchange:
+        answer = stored_reply(reply, provider, model, is_complete=is_complete)
         return Exchange(self.place, (Stored(Role.USER, self.message), answer), self.conversation_id)
 
 

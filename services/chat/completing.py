@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Self
 
+from services.chat.cache import cache_key
 from services.chat.calls import BegunCall, Calls, ModelCall, Once
 from services.chat.catalogue import Catalogue, ModelSpec
 from services.chat.conversations import no_conversation
@@ -22,12 +23,16 @@ from shared.identity.principal import Principal
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Who asks, and how long it may take: `seconds` for the whole call."""
+    """Who asks, and how long it may take: `seconds` for the whole call.
+
+    `may_be_cached` is false for a client that wants an answer of its own.
+    """
 
     caller: Principal
     request_id: str
     seconds: float
     once: Once | None = None
+    may_be_cached: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +105,9 @@ class Completions:
             left_out = (*foreign, *unheeded)
         place = Place.STATELESS if conversation_id is None else Place.KNOWN
 
-        def exchange(reply: Reply, answering: ModelSpec, is_complete: bool) -> Exchange:
+        def exchange(reply: Reply, provider: str, model: str, is_complete: bool) -> Exchange:
             keep = request.keeps_content
-            answer = stored_reply(reply, answering.provider, answering.id, is_complete=is_complete, keep_content=keep)
+            answer = stored_reply(reply, provider, model, is_complete=is_complete, keep_content=keep)
             return Exchange(place, (*request.new_input(), answer), conversation_id)
 
         begun = await self._calls.begin(
@@ -117,9 +122,16 @@ class Completions:
                 is_stream=request.stream,
                 max_output_tokens=request.max_output_tokens,
                 once=asking.once,
+                cache_key=self._cache_key(request, model, asking),
             )
         )
         return PreparedCompletion(request, begun, is_same_dialect, left_out, conversation_id)
+
+    def _cache_key(self, request: Asked, model: ModelSpec, asking: Asking) -> bytes | None:
+        if not self._calls.cache.is_on or not asking.may_be_cached or not request.keeps_content:
+            return None
+        name = f"{model.provider}/{model.id}"
+        return cache_key(asking.caller.user_id, request.dialect.value, name, request.body)
 
     async def answer(self, prepared: PreparedCompletion) -> Completed:
         """Returns the response, once the reply is stored."""

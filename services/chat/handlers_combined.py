@@ -9,7 +9,7 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import json_format
 
 from services.chat.asking import Context, asking
-from services.chat.bodies import JSON, LEFT_OUT_METADATA, events_of
+from services.chat.bodies import JSON, events_of, told_beside
 from services.chat.chatting import ChatCall
 from services.chat.combining import Combined
 from services.chat.completing import PreparedCompletion
@@ -35,8 +35,8 @@ class CombinedChatHandlers(combined_chat_service_pb2_grpc.CombinedChatServiceSer
         asked = combined.parse(request.body.data)
         call = self._decode(asked, request, context)
         async with await self._combined.prepare(asked, call) as prepared:
-            if isinstance(prepared, PreparedCompletion) and prepared.left_out:
-                await context.send_initial_metadata(((LEFT_OUT_METADATA, ", ".join(prepared.left_out)),))
+            if isinstance(prepared, PreparedCompletion) and (told := told_beside(prepared)):
+                await context.send_initial_metadata(told)
             if not asked.stream:
                 yield HttpBody(content_type=JSON, data=await self._combined.answer(prepared))
                 return

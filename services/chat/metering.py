@@ -28,6 +28,7 @@ MAX_LATE = 1_000
 LATE_SECONDS = 1.0
 
 NOTHING = Decimal(0)
+NO_LIMITS = Limits()
 _OWNERS = {"key": "this key's", "user": "this user's", "platform": "the platform's"}
 
 
@@ -102,18 +103,15 @@ class Meter:
         if caller.limits.tokens_per_minute is not None:
             estimate = turn_tokens(turn)
             await self._tokens.admit(caller, estimate)
-        now = self.now()
-        opening = Opening(
-            id=call_id,
-            created_at=now,
-            lease_until=now + dt.timedelta(seconds=seconds + GRACE_SECONDS),
-            user_id=uuid.UUID(caller.user_id),
-            api_key_id=uuid.UUID(caller.api_key_id) if caller.api_key_id else None,
+        opening = self.opening(
+            call_id=call_id,
+            caller=caller,
             request_id=request_id,
             operation=operation,
             provider=candidates[0].provider,
             model=candidates[0].id,
             is_stream=is_stream,
+            seconds=seconds,
             amount=amount,
             limits=limits,
         )
@@ -121,6 +119,37 @@ class Meter:
             assert amount is not None
             raise _over_budget(refused, amount)
         return Admission(opening, caller, estimate)
+
+    def opening(
+        self,
+        *,
+        call_id: uuid.UUID,
+        caller: Principal,
+        request_id: str,
+        operation: str,
+        provider: str,
+        model: str,
+        is_stream: bool,
+        seconds: float,
+        amount: Decimal | None = None,
+        limits: Limits = NO_LIMITS,
+    ) -> Opening:
+        """Returns a call that begins now and may take so many seconds."""
+        now = self.now()
+        return Opening(
+            id=call_id,
+            created_at=now,
+            lease_until=now + dt.timedelta(seconds=seconds + GRACE_SECONDS),
+            user_id=uuid.UUID(caller.user_id),
+            api_key_id=uuid.UUID(caller.api_key_id) if caller.api_key_id else None,
+            request_id=request_id,
+            operation=operation,
+            provider=provider,
+            model=model,
+            is_stream=is_stream,
+            amount=amount,
+            limits=limits,
+        )
 
     async def settle(
         self,

@@ -22,6 +22,7 @@ from gaia.chat.v1 import (
     provider_service_pb2_grpc,
 )
 
+from services.chat.cache import ResponseCache
 from services.chat.calls import Calls
 from services.chat.chatting import Chat
 from services.chat.combining import Combined
@@ -81,7 +82,12 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
     budgets = Budgets(settings.platform_monthly_budget_usd, settings.user_monthly_budget_usd)
     meter = Meter(ledger, offer.prices, TokenLimit(limiter), budgets, utc_now)
     responder = Responder(offer.providers, board)
-    calls = Calls(responder, meter)
+    cache = ResponseCache(
+        entries=settings.response_cache_entries,
+        max_bytes=settings.response_cache_bytes,
+        seconds=settings.response_cache_seconds,
+    )
+    calls = Calls(responder, meter, cache)
     kept = PostgresConversations(database)
     conversations = Conversations(kept)
     selector = Selector(catalogue, board)
