@@ -18,6 +18,7 @@ from gaia.chat.v1 import (
     persona_service_pb2,
     plain_chat_service_pb2,
     provider_service_pb2,
+    usage_service_pb2,
 )
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from starlette.applications import Starlette
@@ -59,6 +60,7 @@ CONTRACTS: Mapping[str, tuple[FileDescriptor, ...]] = {
         completion_service_pb2.DESCRIPTOR,
         model_service_pb2.DESCRIPTOR,
         provider_service_pb2.DESCRIPTOR,
+        usage_service_pb2.DESCRIPTOR,
     ),
     "asset": (asset_service_pb2.DESCRIPTOR,),
 }

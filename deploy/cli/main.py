@@ -14,10 +14,12 @@ from deploy.cli import (
     database,
     keys_change,
     keys_import,
+    personal,
     platform,
     proxy,
     smoke,
     stack,
+    usage,
     users_change,
 )
 from deploy.cli.output import fail
@@ -41,12 +43,15 @@ app.command("deploy")(platform.deploy)
 app.add_typer(database.app)
 accounts.users.command("update")(users_change.update)
 accounts.users.command("deactivate")(users_change.deactivate)
+accounts.users.command("export")(personal.export)
+accounts.users.command("erase")(personal.erase)
 app.add_typer(accounts.users)
 accounts.keys.command("update")(keys_change.update)
 accounts.keys.command("rotate")(keys_change.rotate)
 accounts.keys.command("import")(keys_import.import_keys)
 app.add_typer(accounts.keys)
 app.add_typer(audit.app)
+app.add_typer(usage.app)
 app.add_typer(certificates.app)
 
 

@@ -1,7 +1,7 @@
 """gaia.chat.v1.ProviderService, in the order of the contract."""
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gaia.chat.v1 import model_pb2, provider_service_pb2_grpc
@@ -10,6 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chat.catalogue import Catalogue, ModelSpec, ProviderSpec
 from services.chat.health import Health, HealthBoard, overall
+from services.chat.usage import DEFAULT_DAYS, MAX_DAYS, ProviderTotals, UsageStore, bounded, whose
+from shared.identity.principal import current_principal
 
 Context = Any  # grpc.aio.ServicerContext, which the handlers do not use
 
@@ -17,7 +19,10 @@ Context = Any  # grpc.aio.ServicerContext, which the handlers do not use
 class ProviderHandlers(provider_service_pb2_grpc.ProviderServiceServicer):
     """Answers from messages made once; only health and the time of the answer are set anew."""
 
-    def __init__(self, catalogue: Catalogue, board: HealthBoard, now: Callable[[], dt.datetime]) -> None:
+    def __init__(
+        self, catalogue: Catalogue, board: HealthBoard, now: Callable[[], dt.datetime], usage: UsageStore
+    ) -> None:
+        self._usage = usage
         self._catalogue = catalogue
         self._board = board
         self._now = now
@@ -95,6 +100,49 @@ class ProviderHandlers(provider_service_pb2_grpc.ProviderServiceServicer):
             last_check=_timestamp(health.last_call),
             error_rate=health.error_rate,
         )
+
+    async def GetProviderStats(
+        self, request: pb.GetProviderStatsRequest, context: Context
+    ) -> pb.GetProviderStatsResponse:
+        """Sums up the calls to a provider."""
+        provider = self._catalogue.provider(request.id)
+        found = await self._stats(request.days)
+        return pb.GetProviderStatsResponse(stats=_stats(found.get(provider.id, ProviderTotals())))
+
+    async def ListProviderStats(
+        self, request: pb.ListProviderStatsRequest, context: Context
+    ) -> pb.ListProviderStatsResponse:
+        """Sums up the calls to all providers."""
+        found = await self._stats(request.days)
+        requests, errors = (sum(getattr(one, name) for one in found.values()) for name in ("requests", "errors"))
+        response = pb.ListProviderStatsResponse(
+            provider_stats={provider: _stats(one) for provider, one in found.items()},
+            summary=pb.ProviderStatsSummary(
+                total_requests=requests,
+                total_tokens=sum(one.tokens for one in found.values()),
+                total_cost=float(sum(one.cost for one in found.values())),
+                total_errors=errors,
+                overall_error_rate=errors / requests if requests else 0.0,
+            ),
+        )
+        response.timestamp.FromDatetime(self._now())
+        return response
+
+    async def _stats(self, days: int) -> Mapping[str, ProviderTotals]:
+        start = self._now() - dt.timedelta(days=bounded("days", days, DEFAULT_DAYS, MAX_DAYS))
+        return await self._usage.by_provider(start, whose(current_principal()))
+
+
+def _stats(totals: ProviderTotals) -> pb.ProviderStats:
+    return pb.ProviderStats(
+        requests_count=totals.requests,
+        total_tokens=totals.tokens,
+        total_cost=float(totals.cost),
+        avg_response_time_ms=totals.average_ms,
+        error_count=totals.errors,
+        error_rate=totals.error_rate,
+        last_request=_timestamp(totals.last_request),
+    )
 
 
 def encode_provider(spec: ProviderSpec) -> pb.Provider:

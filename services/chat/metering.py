@@ -240,7 +240,8 @@ class Meter:
                     reason="PRICE_UNKNOWN",
                     metadata={"model": model.id},
                 )
-            output_tokens = max_output_tokens or model.max_tokens
+            # A reply is part of the window, whose size is known more often than the longest reply.
+            output_tokens = max_output_tokens or model.max_tokens or model.context_window
             if output_tokens is None and prices.worst(0, 1):
                 raise InvalidArgument.field(
                     "max_tokens", f"must be given: a budget holds this call, and {model.id} has no known longest reply"

@@ -20,6 +20,8 @@ from gaia.chat.v1 import (
     plain_chat_service_pb2_grpc,
     provider_service_pb2,
     provider_service_pb2_grpc,
+    usage_service_pb2,
+    usage_service_pb2_grpc,
 )
 
 from services.chat.cache import ResponseCache
@@ -37,6 +39,7 @@ from services.chat.handlers_models import ModelHandlers
 from services.chat.handlers_personas import PersonaHandlers
 from services.chat.handlers_plain_chat import PlainChatHandlers
 from services.chat.handlers_providers import ProviderHandlers
+from services.chat.handlers_usage import UsageHandlers
 from services.chat.health import HealthBoard
 from services.chat.ledger_postgres import PostgresLedger
 from services.chat.metering import Budgets, Meter
@@ -49,6 +52,7 @@ from services.chat.selection import Selector
 from services.chat.settings import ChatSettings
 from services.chat.store_postgres import PostgresStore
 from services.chat.upkeep import sweeping
+from services.chat.usage_postgres import PostgresUsage
 from shared.db.pool import Database
 from shared.rates.limiter import RateLimiter
 from shared.rates.tokens import TokenLimit
@@ -66,6 +70,7 @@ SERVICES = (
     completion_service_pb2.DESCRIPTOR.services_by_name["CompletionService"],
     provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"],
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+    usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"],
 )
 
 
@@ -94,6 +99,7 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
     chat = Chat(selector, calls, store, kept)
     completions = Completions(catalogue, calls)
     combined = Combined(selector, chat, completions, store)
+    usage = PostgresUsage(database)
     longest = settings.provider_total_seconds
     certificates = load_certificates(settings)
     async with connect(settings.auth_target, certificates) as auth, _closing(offer):
@@ -121,7 +127,10 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
                     CompletionHandlers(completions, longest), server
                 ),
                 lambda server: provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(
-                    ProviderHandlers(catalogue, board, utc_now), server
+                    ProviderHandlers(catalogue, board, utc_now, usage), server
+                ),
+                lambda server: usage_service_pb2_grpc.add_UsageServiceServicer_to_server(
+                    UsageHandlers(usage, catalogue, board, utc_now, settings.user_monthly_budget_usd), server
                 ),
                 lambda server: model_service_pb2_grpc.add_ModelServiceServicer_to_server(
                     ModelHandlers(catalogue, board, Advisor(selector, catalogue, board)), server

@@ -440,3 +440,220 @@ class ListProviderHealthResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListProviderHealthResponse: _TypeAlias = ListProviderHealthResponse  # noqa: Y015
+
+@_typing.final
+class ProviderStats(_message.Message):
+    """What calls to a provider came to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_TOKENS_FIELD_NUMBER: _builtins.int
+    TOTAL_COST_FIELD_NUMBER: _builtins.int
+    AVG_RESPONSE_TIME_MS_FIELD_NUMBER: _builtins.int
+    ERROR_COUNT_FIELD_NUMBER: _builtins.int
+    ERROR_RATE_FIELD_NUMBER: _builtins.int
+    LAST_REQUEST_FIELD_NUMBER: _builtins.int
+    requests_count: _builtins.int
+    """How many calls there were, failed ones included."""
+    total_tokens: _builtins.int
+    """Tokens read and written."""
+    total_cost: _builtins.float
+    """What they cost in USD; calls without a price left out."""
+    avg_response_time_ms: _builtins.float
+    """Mean time to a whole reply, in milliseconds; absent before the first."""
+    error_count: _builtins.int
+    """How many failed."""
+    error_rate: _builtins.float
+    """Share of failures, 0 to 1."""
+    @_builtins.property
+    def last_request(self) -> _timestamp_pb2.Timestamp:
+        """When the last call began; absent before the first."""
+
+    def __init__(
+        self,
+        *,
+        requests_count: _builtins.int = ...,
+        total_tokens: _builtins.int = ...,
+        total_cost: _builtins.float = ...,
+        avg_response_time_ms: _builtins.float | None = ...,
+        error_count: _builtins.int = ...,
+        error_rate: _builtins.float = ...,
+        last_request: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_avg_response_time_ms", b"_avg_response_time_ms", "avg_response_time_ms", b"avg_response_time_ms", "last_request", b"last_request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_response_time_ms", b"_avg_response_time_ms", "avg_response_time_ms", b"avg_response_time_ms", "error_count", b"error_count", "error_rate", b"error_rate", "last_request", b"last_request", "requests_count", b"requests_count", "total_cost", b"total_cost", "total_tokens", b"total_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__avg_response_time_ms: _TypeAlias = _typing.Literal["avg_response_time_ms"]  # noqa: Y015
+    _WhichOneofArgType__avg_response_time_ms: _TypeAlias = _typing.Literal["_avg_response_time_ms", b"_avg_response_time_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__avg_response_time_ms) -> _WhichOneofReturnType__avg_response_time_ms | None: ...
+
+Global___ProviderStats: _TypeAlias = ProviderStats  # noqa: Y015
+
+@_typing.final
+class GetProviderStatsRequest(_message.Message):
+    """Request of GetProviderStats."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the provider."""
+    days: _builtins.int
+    """How many days back. Default 30, at most 366."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProviderStatsRequest: _TypeAlias = GetProviderStatsRequest  # noqa: Y015
+
+@_typing.final
+class GetProviderStatsResponse(_message.Message):
+    """Response of GetProviderStats."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stats(self) -> Global___ProviderStats:
+        """What the calls came to."""
+
+    def __init__(
+        self,
+        *,
+        stats: Global___ProviderStats | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stats", b"stats"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stats", b"stats"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProviderStatsResponse: _TypeAlias = GetProviderStatsResponse  # noqa: Y015
+
+@_typing.final
+class ListProviderStatsRequest(_message.Message):
+    """Request of ListProviderStats."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    days: _builtins.int
+    """How many days back. Default 30, at most 366."""
+    def __init__(
+        self,
+        *,
+        days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProviderStatsRequest: _TypeAlias = ListProviderStatsRequest  # noqa: Y015
+
+@_typing.final
+class ListProviderStatsResponse(_message.Message):
+    """Response of ListProviderStats."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ProviderStatsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___ProviderStats: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___ProviderStats | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PROVIDER_STATS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def provider_stats(self) -> _containers.MessageMap[_builtins.str, Global___ProviderStats]:
+        """Each provider, by its id."""
+
+    @_builtins.property
+    def summary(self) -> Global___ProviderStatsSummary:
+        """All of them together."""
+
+    @_builtins.property
+    def timestamp(self) -> _timestamp_pb2.Timestamp:
+        """When this was made."""
+
+    def __init__(
+        self,
+        *,
+        provider_stats: _abc.Mapping[_builtins.str, Global___ProviderStats] | None = ...,
+        summary: Global___ProviderStatsSummary | None = ...,
+        timestamp: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary", "timestamp", b"timestamp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["provider_stats", b"provider_stats", "summary", b"summary", "timestamp", b"timestamp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProviderStatsResponse: _TypeAlias = ListProviderStatsResponse  # noqa: Y015
+
+@_typing.final
+class ProviderStatsSummary(_message.Message):
+    """What the calls to all providers came to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_REQUESTS_FIELD_NUMBER: _builtins.int
+    TOTAL_TOKENS_FIELD_NUMBER: _builtins.int
+    TOTAL_COST_FIELD_NUMBER: _builtins.int
+    TOTAL_ERRORS_FIELD_NUMBER: _builtins.int
+    OVERALL_ERROR_RATE_FIELD_NUMBER: _builtins.int
+    total_requests: _builtins.int
+    """How many calls there were."""
+    total_tokens: _builtins.int
+    """Tokens read and written."""
+    total_cost: _builtins.float
+    """What they cost in USD."""
+    total_errors: _builtins.int
+    """How many failed."""
+    overall_error_rate: _builtins.float
+    """Share of failures, 0 to 1."""
+    def __init__(
+        self,
+        *,
+        total_requests: _builtins.int = ...,
+        total_tokens: _builtins.int = ...,
+        total_cost: _builtins.float = ...,
+        total_errors: _builtins.int = ...,
+        overall_error_rate: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["overall_error_rate", b"overall_error_rate", "total_cost", b"total_cost", "total_errors", b"total_errors", "total_requests", b"total_requests", "total_tokens", b"total_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProviderStatsSummary: _TypeAlias = ProviderStatsSummary  # noqa: Y015

@@ -60,6 +60,16 @@ class ProviderServiceStub:
                 request_serializer=gaia_dot_chat_dot_v1_dot_provider__service__pb2.ListProviderHealthRequest.SerializeToString,
                 response_deserializer=gaia_dot_chat_dot_v1_dot_provider__service__pb2.ListProviderHealthResponse.FromString,
                 _registered_method=True)
+        self.GetProviderStats = channel.unary_unary(
+                '/gaia.chat.v1.ProviderService/GetProviderStats',
+                request_serializer=gaia_dot_chat_dot_v1_dot_provider__service__pb2.GetProviderStatsRequest.SerializeToString,
+                response_deserializer=gaia_dot_chat_dot_v1_dot_provider__service__pb2.GetProviderStatsResponse.FromString,
+                _registered_method=True)
+        self.ListProviderStats = channel.unary_unary(
+                '/gaia.chat.v1.ProviderService/ListProviderStats',
+                request_serializer=gaia_dot_chat_dot_v1_dot_provider__service__pb2.ListProviderStatsRequest.SerializeToString,
+                response_deserializer=gaia_dot_chat_dot_v1_dot_provider__service__pb2.ListProviderStatsResponse.FromString,
+                _registered_method=True)
 
 
 class ProviderServiceServicer:
@@ -101,6 +111,20 @@ class ProviderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetProviderStats(self, request, context):
+        """Sums up the calls to a provider. Callers see their own; those with the scope `admin` see all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProviderStats(self, request, context):
+        """Sums up the calls to all providers. Callers see their own; those with the scope `admin` see all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProviderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +152,16 @@ def add_ProviderServiceServicer_to_server(servicer, server):
                     servicer.ListProviderHealth,
                     request_deserializer=gaia_dot_chat_dot_v1_dot_provider__service__pb2.ListProviderHealthRequest.FromString,
                     response_serializer=gaia_dot_chat_dot_v1_dot_provider__service__pb2.ListProviderHealthResponse.SerializeToString,
+            ),
+            'GetProviderStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProviderStats,
+                    request_deserializer=gaia_dot_chat_dot_v1_dot_provider__service__pb2.GetProviderStatsRequest.FromString,
+                    response_serializer=gaia_dot_chat_dot_v1_dot_provider__service__pb2.GetProviderStatsResponse.SerializeToString,
+            ),
+            'ListProviderStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProviderStats,
+                    request_deserializer=gaia_dot_chat_dot_v1_dot_provider__service__pb2.ListProviderStatsRequest.FromString,
+                    response_serializer=gaia_dot_chat_dot_v1_dot_provider__service__pb2.ListProviderStatsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +300,60 @@ class ProviderService:
             '/gaia.chat.v1.ProviderService/ListProviderHealth',
             gaia_dot_chat_dot_v1_dot_provider__service__pb2.ListProviderHealthRequest.SerializeToString,
             gaia_dot_chat_dot_v1_dot_provider__service__pb2.ListProviderHealthResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProviderStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gaia.chat.v1.ProviderService/GetProviderStats',
+            gaia_dot_chat_dot_v1_dot_provider__service__pb2.GetProviderStatsRequest.SerializeToString,
+            gaia_dot_chat_dot_v1_dot_provider__service__pb2.GetProviderStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProviderStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gaia.chat.v1.ProviderService/ListProviderStats',
+            gaia_dot_chat_dot_v1_dot_provider__service__pb2.ListProviderStatsRequest.SerializeToString,
+            gaia_dot_chat_dot_v1_dot_provider__service__pb2.ListProviderStatsResponse.FromString,
             options,
             channel_credentials,
             insecure,

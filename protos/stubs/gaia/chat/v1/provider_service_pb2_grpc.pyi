@@ -43,6 +43,10 @@ class ProviderServiceStub:
     """Tells how a provider is doing, from the calls made to it."""
     ListProviderHealth: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListProviderHealthRequest, _provider_service_pb2.ListProviderHealthResponse]
     """Tells how all providers are doing, from the calls made to them."""
+    GetProviderStats: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.GetProviderStatsRequest, _provider_service_pb2.GetProviderStatsResponse]
+    """Sums up the calls to a provider. Callers see their own; those with the scope `admin` see all."""
+    ListProviderStats: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListProviderStatsRequest, _provider_service_pb2.ListProviderStatsResponse]
+    """Sums up the calls to all providers. Callers see their own; those with the scope `admin` see all."""
 
 @_typing.type_check_only
 class ProviderServiceAsyncStub(ProviderServiceStub):
@@ -59,6 +63,10 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     """Tells how a provider is doing, from the calls made to it."""
     ListProviderHealth: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListProviderHealthRequest, _provider_service_pb2.ListProviderHealthResponse]  # type: ignore[assignment]
     """Tells how all providers are doing, from the calls made to them."""
+    GetProviderStats: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.GetProviderStatsRequest, _provider_service_pb2.GetProviderStatsResponse]  # type: ignore[assignment]
+    """Sums up the calls to a provider. Callers see their own; those with the scope `admin` see all."""
+    ListProviderStats: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListProviderStatsRequest, _provider_service_pb2.ListProviderStatsResponse]  # type: ignore[assignment]
+    """Sums up the calls to all providers. Callers see their own; those with the scope `admin` see all."""
 
 class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     """The LLM providers that this installation can reach."""
@@ -102,5 +110,21 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.ListProviderHealthResponse, _abc.Awaitable[_provider_service_pb2.ListProviderHealthResponse]]:
         """Tells how all providers are doing, from the calls made to them."""
+
+    @_abc_1.abstractmethod
+    def GetProviderStats(
+        self,
+        request: _provider_service_pb2.GetProviderStatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_service_pb2.GetProviderStatsResponse, _abc.Awaitable[_provider_service_pb2.GetProviderStatsResponse]]:
+        """Sums up the calls to a provider. Callers see their own; those with the scope `admin` see all."""
+
+    @_abc_1.abstractmethod
+    def ListProviderStats(
+        self,
+        request: _provider_service_pb2.ListProviderStatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_service_pb2.ListProviderStatsResponse, _abc.Awaitable[_provider_service_pb2.ListProviderStatsResponse]]:
+        """Sums up the calls to all providers. Callers see their own; those with the scope `admin` see all."""
 
 def add_ProviderServiceServicer_to_server(servicer: ProviderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
