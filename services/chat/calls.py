@@ -1,7 +1,6 @@
 """Every call to a model: admitted, answered, booked. What was answered before is told again without asking anybody."""
 
 import asyncio
-import datetime as dt
 import logging
 import time
 import uuid
@@ -15,7 +14,7 @@ from services.chat.cache import ResponseCache
 from services.chat.catalogue import ModelSpec
 from services.chat.dialects.base import Stamp
 from services.chat.ledger import Exchange, Kept, State, new_call_id
-from services.chat.metering import GRACE_SECONDS, Admission, Meter, Used, may_use
+from services.chat.metering import Admission, Meter, Used, may_use
 from services.chat.responding import Fallback, Responder, StreamedAnswer
 from services.chat.selection import Selection
 from services.chat.snapshot import Told
@@ -82,7 +81,7 @@ class Calls:
         call_id, now = new_call_id(), self.meter.now()
         seconds = max(0.0, call.deadline - asyncio.get_running_loop().time())
         if call.once is not None:
-            lease = now + dt.timedelta(seconds=seconds + GRACE_SECONDS)
+            lease = self.meter.lease(now, seconds)
             user_id = uuid.UUID(call.caller.user_id)
             kept = await self.meter.ledger.claim(user_id, call.once.key, call.once.fingerprint, call_id, lease)
             if isinstance(kept, Kept):

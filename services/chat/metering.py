@@ -21,8 +21,6 @@ from shared.rates.tokens import TokenLimit
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 60.0
-"""How long after its deadline a call may still be settling before it counts as interrupted."""
 MAX_LATE = 1_000
 """Most settlements that wait for a database that is away; those beyond become interrupted calls in the ledger."""
 LATE_SECONDS = 1.0
@@ -59,7 +57,11 @@ class Admission:
 
 
 class Meter:
-    """Admits calls and books them. `now` tells the time in UTC."""
+    """Admits calls and books them.
+
+    `now` tells the time in UTC; `grace` is how many seconds after its deadline a call may still be settling before it
+    counts as interrupted.
+    """
 
     def __init__(
         self,
@@ -68,7 +70,9 @@ class Meter:
         tokens: TokenLimit,
         budgets: Budgets,
         now: Callable[[], dt.datetime],
+        grace: float,
     ) -> None:
+        self._grace = grace
         self.ledger = ledger
         self.prices = prices
         self.budgets = budgets
@@ -120,6 +124,10 @@ class Meter:
             raise _over_budget(refused, amount)
         return Admission(opening, caller, estimate)
 
+    def lease(self, now: dt.datetime, seconds: float) -> dt.datetime:
+        """Returns when a call that begins now and may take so many seconds counts as interrupted."""
+        return now + dt.timedelta(seconds=seconds + self._grace)
+
     def opening(
         self,
         *,
@@ -139,7 +147,7 @@ class Meter:
         return Opening(
             id=call_id,
             created_at=now,
-            lease_until=now + dt.timedelta(seconds=seconds + GRACE_SECONDS),
+            lease_until=self.lease(now, seconds),
             user_id=uuid.UUID(caller.user_id),
             api_key_id=uuid.UUID(caller.api_key_id) if caller.api_key_id else None,
             request_id=request_id,

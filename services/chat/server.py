@@ -85,7 +85,7 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
     ledger = PostgresLedger(database, idempotency_hours=settings.idempotency_hours)
     limiter = RateLimiter(settings.rate_limit_url.get_secret_value() if settings.rate_limit_url else "")
     budgets = Budgets(settings.platform_monthly_budget_usd, settings.user_monthly_budget_usd)
-    meter = Meter(ledger, offer.prices, TokenLimit(limiter), budgets, utc_now)
+    meter = Meter(ledger, offer.prices, TokenLimit(limiter), budgets, utc_now, settings.ledger_grace_seconds)
     responder = Responder(offer.providers, board)
     cache = ResponseCache(
         entries=settings.response_cache_entries,

@@ -67,6 +67,8 @@ class ChatSettings(ServiceSettings):
     """How long a reply is kept."""
     idempotency_hours: int = Field(default=24, ge=1, le=24 * 30)
     """How long the reply to a request with an Idempotency-Key is kept for its repetitions."""
+    ledger_grace_seconds: float = Field(default=60.0, ge=0)
+    """How long after its deadline a call may still be settling before the ledger has it as interrupted."""
     rate_limit_url: SecretStr | None = None
     """Redis or Valkey that counts tokens a minute for several processes. Default: each counts by itself."""
 

@@ -10,7 +10,7 @@ from shared.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 10.0
+SWEEP_SECONDS = 3.0
 """How long a call whose process is gone may lie beyond its lease before it is booked as interrupted."""
 
 
