@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from services.chat.catalogue import ModelSpec
-from services.chat.tokens import BYTES_PER_TOKEN, estimate, newest_that_fit
+from services.chat.tokens import MOST_CHARACTERS_PER_TOKEN, estimate, newest_that_fit
 from services.chat.turn import Message, Role, say
 from shared.errors import InvalidArgument
 
@@ -15,7 +15,7 @@ MAX_REPLY_SHARE = 4
 
 def history_characters(model: ModelSpec) -> int:
     """Returns how many characters of history can fit a model's window at most; more need not be read."""
-    return (model.context_window or ASSUMED_WINDOW) * BYTES_PER_TOKEN
+    return (model.context_window or ASSUMED_WINDOW) * MOST_CHARACTERS_PER_TOKEN
 
 
 def assemble(

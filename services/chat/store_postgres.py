@@ -4,6 +4,7 @@ import uuid
 from pathlib import Path
 
 from services.chat.records import Loaded
+from services.chat.tokens import with_counts
 from services.chat.turn import Role, say
 from shared.db.pool import Database
 from shared.db.queries import load_queries
@@ -30,9 +31,10 @@ class PostgresStore:
             row = await self._database.row(SQL["load_conversation"], *arguments, conversation_id)
         if row is None:
             return None
-        pairs = zip(row["roles"], row["contents"], strict=True)
+        messages = [say(Role(role), content) for role, content in zip(row["roles"], row["contents"], strict=True)]
+        counted = with_counts(messages, row["read"], row["written"])
         # An empty message is one whose content was not kept; no provider takes it.
-        messages = [say(Role(role), content) for role, content in pairs if content]
+        messages = [message for message in counted if message.text]
         return Loaded(row["id"], row["system_prompt"], messages)
 
     async def count_default(self, user_id: uuid.UUID) -> int:

@@ -1,14 +1,19 @@
 """Estimating tokens before a provider counts them: to trim a conversation, to hold a rate, to bound a cost."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from services.chat.turn import Document, Image, Message, Part, Text, Thinking, Turn
+from services.chat.turn import Document, Image, Message, Part, Role, Text, Thinking, Turn
 
 BYTES_PER_TOKEN = 3
 """Fewer than any current tokenizer needs for prose, in any script: the estimate is rather too high than too low."""
+MOST_CHARACTERS_PER_TOKEN = 6
+"""About what the longest words of prose have that are a token; more history cannot fit a window."""
+UNLIKELY_BYTES_PER_TOKEN = 12
+"""A count by which a token has more bytes than this is not that of its message alone."""
 TOKENS_PER_MESSAGE = 4
 """What surrounds a message: its role and its end."""
 TOKENS_PER_IMAGE = 1600
@@ -24,10 +29,38 @@ _PICTURES = ("image_url", "input_image", "image")
 
 
 def estimate(message: Message) -> int:
-    """Returns how many tokens a message may take, rather too many than too few."""
+    """Returns how many tokens a message took when a provider counted them, else may take: rather too many."""
+    if message.tokens is not None:
+        return message.tokens + TOKENS_PER_MESSAGE
     data = sum(_data_tokens(part) for part in message.parts)
     size = len(message.text.encode()) + sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
     return -(-size // BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE + data
+
+
+def with_counts(
+    messages: Sequence[Message], read: Sequence[int | None], written: Sequence[int | None]
+) -> list[Message]:
+    """Returns messages with what providers counted for them, as far as that can be told.
+
+    `read` and `written` are the tokens of the request and the reply that each reply was stored with. A reply took what
+    was written; a question took what its request read beyond the request and the reply before it. Where a conversation
+    was trimmed or its instructions changed in between, that is no count of the question, and shows.
+    """
+    counted = list(messages)
+    before: int | None = None
+    for number, message in enumerate(messages):
+        if message.role is not Role.ASSISTANT:
+            continue
+        now, reply = read[number], written[number]
+        if reply is not None and len(message.text.encode()) <= reply * UNLIKELY_BYTES_PER_TOKEN:
+            counted[number] = replace(message, tokens=reply)
+        if before is not None and now is not None and number > 1 and messages[number - 2].role is Role.ASSISTANT:
+            question, size = messages[number - 1], len(messages[number - 1].text.encode())
+            tokens = now - before
+            if size <= tokens * UNLIKELY_BYTES_PER_TOKEN and tokens <= size + 2 * TOKENS_PER_MESSAGE:
+                counted[number - 1] = replace(question, tokens=tokens)
+        before = None if now is None or reply is None else now + reply
+    return counted
 
 
 def newest_that_fit(messages: Sequence[Message], budget: int) -> Sequence[Message]:

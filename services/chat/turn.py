@@ -89,7 +89,8 @@ class ToolCall:
 class Message:
     """A message. `tool_calls` belong to the assistant.
 
-    `tool_call_id` names what a tool's message answers; `is_error` says that the tool failed.
+    `tool_call_id` names what a tool's message answers; `is_error` says that the tool failed. `tokens` is what a
+    provider counted for it, None where none did.
     """
 
     role: Role
@@ -97,6 +98,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     is_error: bool = False
+    tokens: int | None = None
 
     @property
     def text(self) -> str:

@@ -44,5 +44,5 @@ def test_a_message_that_cannot_fit_is_refused_where_the_window_is_known():
 
 
 def test_no_more_history_is_read_than_can_fit():
-    assert history_characters(SMALL) == 300
+    assert history_characters(SMALL) == 600
     assert history_characters(UNKNOWN) > 20_000

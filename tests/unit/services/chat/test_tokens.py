@@ -1,7 +1,21 @@
 """Estimating tokens."""
 
-from services.chat.tokens import estimate, newest_that_fit
-from services.chat.turn import Image, Message, Role, Text, say
+import pytest
+
+from services.chat.tokens import estimate, most_tokens, newest_that_fit, turn_tokens, with_counts
+from services.chat.turn import (
+    Dialect,
+    Document,
+    Image,
+    Message,
+    Original,
+    Role,
+    Text,
+    Thinking,
+    Tool,
+    Turn,
+    say,
+)
 
 
 def test_the_estimate_grows_with_bytes_and_images():
@@ -16,3 +30,50 @@ def test_the_newest_messages_that_fit_are_kept_and_no_gap_is_left():
     assert newest_that_fit(messages, 9) == messages[3:]
     assert newest_that_fit(messages, 10_000) == messages
     assert newest_that_fit(messages, 0) == []
+
+
+def talk(*texts: str):
+    return [say(Role.USER if at % 2 == 0 else Role.ASSISTANT, text) for at, text in enumerate(texts)]
+
+
+def test_what_a_provider_counted_goes_before_the_estimate():
+    said = talk("instructions and a question", "an answer", "another question", "another answer")
+    counted = with_counts(said, [None, 30, None, 37], [None, 3, None, 2])
+    assert [one.tokens for one in counted] == [None, 3, 4, 2]
+    assert estimate(counted[2]) == 4 + 4
+
+
+@pytest.mark.parametrize("read", [20, 33, 500])
+def test_a_count_that_cannot_be_the_questions_is_passed_over(read: int):
+    said = talk("a question", "an answer", "another question", "another answer")
+    assert with_counts(said, [None, 30, None, read], [None, 3, None, 2])[2].tokens is None
+
+
+def test_replies_of_which_nothing_is_known_leave_the_estimate():
+    said = talk("a question", "an answer", "another question", "another answer")
+    assert [one.tokens for one in with_counts(said, [None] * 4, [None] * 4)] == [None] * 4
+
+
+BODY = {"model": "m", "messages": [{"role": "user", "content": "x" * 300}]}
+DATA = "data:image/png;base64," + "A" * 100_000
+
+
+def test_the_most_that_a_turn_can_take_is_never_less_than_its_bytes():
+    turn = Turn([say(Role.USER, "字" * 100)], tools=[Tool("f", "does", {"type": "object"})])
+    assert most_tokens(turn) > 300
+    assert most_tokens(Turn((), original=Original(Dialect.CHAT_COMPLETIONS, BODY))) > 300
+    assert turn_tokens(turn) < most_tokens(turn)
+
+
+def test_a_picture_counts_as_one_and_nothing_else_is_taken_for_one():
+    image = {"type": "image_url", "image_url": {"url": DATA}}
+    picture = Turn((), original=Original(Dialect.CHAT_COMPLETIONS, {"messages": [{"content": [image]}]}))
+    assert 1_600 < turn_tokens(picture) < most_tokens(picture) < 20_000
+    text = Turn((), original=Original(Dialect.CHAT_COMPLETIONS, {"messages": [{"content": DATA}]}))
+    assert most_tokens(text) > 100_000
+    source = {"type": "base64", "media_type": "application/pdf", "data": "A" * 100_000}
+    document = {"type": "document", "source": source}
+    pdf = Turn((), original=Original(Dialect.MESSAGES, {"messages": [{"content": [document]}]}))
+    assert most_tokens(pdf) > 100_000
+    parts = (Document(media_type="application/pdf", data="A" * 100_000), Thinking("hm"), Image(data="A"))
+    assert most_tokens(Turn([Message(Role.USER, parts)])) > 100_000
