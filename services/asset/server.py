@@ -13,14 +13,18 @@ from services.asset.handlers import AssetHandlers
 from services.asset.library import AssetLibrary
 from services.asset.settings import AssetSettings
 from services.asset.store_postgres import PostgresStore
+from shared.db.idempotency import IdempotencyRecords
 from shared.db.pool import Database
 from shared.rpc.channel import connect
 from shared.rpc.mesh import following, mesh_identity, reporting
+from shared.rpc.repeats import RepeatInterceptor
 from shared.rpc.server import RpcServer, ServerTls
 from shared.rpc.tls import load_certificates
 from shared.settings import SettingsError
 
 SERVICES = (asset_service_pb2.DESCRIPTOR.services_by_name["AssetService"],)
+CREATING = (SERVICES[0].methods_by_name["GenerateAsset"],)
+"""Methods that heed an Idempotency-Key."""
 
 
 @contextlib.asynccontextmanager
@@ -39,12 +43,13 @@ async def serving(settings: AssetSettings) -> AsyncIterator[RpcServer]:
             timeout=settings.image_timeout_seconds,
             max_in_flight=settings.max_generations,
         )
+        repeats = IdempotencyRecords(database)
         handlers = AssetHandlers(generation, AssetLibrary(store, blobs), blobs.location)
         server = RpcServer(
             listen=settings.listen,
             services=SERVICES,
             register=(lambda server: asset_service_pb2_grpc.add_AssetServiceServicer_to_server(handlers, server),),
-            interceptors=identity.interceptors(SERVICES),
+            interceptors=[*identity.interceptors(SERVICES), RepeatInterceptor(repeats, CREATING)],
             probes={"database": database.ping},
             tls=ServerTls.of(settings, certificates),
         )

@@ -32,6 +32,7 @@ from services.auth.signing import IdentitySigner
 from services.auth.store_postgres import PostgresStore
 from services.auth.usage import UseRecorder
 from shared import telemetry
+from shared.db.idempotency import IdempotencyRecords
 from shared.db.pool import Database
 from shared.errors import Unauthenticated
 from shared.identity.authenticator import Authenticator
@@ -40,6 +41,7 @@ from shared.identity.refusals import RefusalCounter
 from shared.identity.revocations import RevocationFeed
 from shared.identity.token import CheckedIdentity, SigningKeys, TokenVerifier
 from shared.rpc.mesh import MeshIdentity, background
+from shared.rpc.repeats import RepeatInterceptor
 from shared.rpc.server import RpcServer, ServerTls
 from shared.rpc.tls import load_certificates
 
@@ -49,6 +51,11 @@ SERVICES = (
     api_key_service_pb2.DESCRIPTOR.services_by_name["ApiKeyService"],
     audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"],
 )
+CREATING = (user_service_pb2.DESCRIPTOR.services_by_name["UserService"].methods_by_name["CreateUser"],)
+"""Methods that heed an Idempotency-Key."""
+_KEYS = api_key_service_pb2.DESCRIPTOR.services_by_name["ApiKeyService"]
+CREATING_SECRETS = (_KEYS.methods_by_name["CreateApiKey"], _KEYS.methods_by_name["RotateApiKey"])
+"""Those of them whose answers hold a key, which is told once and kept nowhere."""
 
 
 @contextlib.asynccontextmanager
@@ -66,6 +73,7 @@ async def serving(settings: AuthSettings) -> AsyncIterator[RpcServer]:
     trail = AuditTrail(store, refusals, interval=settings.audit_flush_seconds)
     certificates = load_certificates(settings)
     identity = _own_identity(settings.env, check, signer.public_keys, refusals)
+    repeats = IdempotencyRecords(database)
     server = RpcServer(
         listen=settings.listen,
         services=SERVICES,
@@ -81,7 +89,7 @@ async def serving(settings: AuthSettings) -> AsyncIterator[RpcServer]:
                 AuditHandlers(store, refusals), server
             ),
         ),
-        interceptors=identity.interceptors(SERVICES),
+        interceptors=[*identity.interceptors(SERVICES), RepeatInterceptor(repeats, CREATING, CREATING_SECRETS)],
         probes={"database": database.ping},
         tls=ServerTls.of(settings, certificates),
     )

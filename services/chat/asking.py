@@ -1,6 +1,5 @@
 """Who asks, read from a gRPC call: the caller, the request's id, the time that is left, the idempotency key."""
 
-import hashlib
 from typing import Any
 
 import grpc
@@ -8,15 +7,13 @@ import grpc
 from services.chat.calls import Once
 from services.chat.completing import Asking
 from services.chat.deadlines import seconds_left
-from shared.errors import InvalidArgument
+from shared.idempotency import METADATA, checked_key, fingerprint
 from shared.identity.principal import current_principal
 from shared.telemetry import request_id
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-IDEMPOTENCY_KEY = "idempotency-key"
 CACHE_CONTROL = "cache-control"
-MAX_KEY = 255
 
 
 def asking(context: Context, total_seconds: float, method: str, request: bytes) -> Asking:
@@ -36,12 +33,10 @@ def once(context: Context, method: str, request: bytes) -> Once | None:
 
     Raises InvalidArgument.
     """
-    key = _metadata(context, IDEMPOTENCY_KEY)
+    key = _metadata(context, METADATA)
     if key is None:
         return None
-    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY or not key.isprintable():
-        raise InvalidArgument.field("Idempotency-Key", f"must have 1 to {MAX_KEY} printable characters")
-    return Once(key, hashlib.sha256(method.encode() + b"\n" + request).digest())
+    return Once(checked_key(key), fingerprint(method, request))
 
 
 def _metadata(context: Context, wanted: str) -> str | bytes | None:

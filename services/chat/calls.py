@@ -13,21 +13,21 @@ from services.chat import snapshot
 from services.chat.cache import ResponseCache
 from services.chat.catalogue import ModelSpec
 from services.chat.dialects.base import Stamp
-from services.chat.ledger import Exchange, Kept, State, new_call_id
+from services.chat.ledger import Exchange, State, new_call_id
 from services.chat.metering import Admission, Meter, Used, may_use
 from services.chat.responding import Fallback, Responder, StreamedAnswer
 from services.chat.selection import Selection
 from services.chat.snapshot import Told
 from services.chat.tokens import BYTES_PER_TOKEN, turn_tokens
 from services.chat.turn import Delta, Reply, ReplyBuilder, ToolCallDelta, Turn, Usage
-from shared.errors import AlreadyExists, GaiaError
+from shared.errors import GaiaError
+from shared.idempotency import answer_of
 from shared.identity.principal import Principal
 
 logger = logging.getLogger(__name__)
 
 BREAK_OFF_SECONDS = 5.0
 """How long booking a call that failed may hold up telling its caller."""
-IN_PROGRESS_RETRY_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -84,8 +84,8 @@ class Calls:
             lease = self.meter.lease(now, seconds)
             user_id = uuid.UUID(call.caller.user_id)
             kept = await self.meter.ledger.claim(user_id, call.once.key, call.once.fingerprint, call_id, lease)
-            if isinstance(kept, Kept):
-                return BegunCall(self, call, _told_before(kept, call.once))
+            if kept is not None:
+                return BegunCall(self, call, snapshot.decode(answer_of(kept, call.once.fingerprint)))
         try:
             if call.cache_key is not None and (cached := self.cache.get(call.cache_key)) is not None:
                 return BegunCall(self, call, await self._tell_cached(call, call_id, cached), "hit")
@@ -371,21 +371,6 @@ def _allowed(selection: Selection, caller: Principal) -> Selection:
     if not selection.fallbacks or not caller.allowed_models:
         return selection
     return replace(selection, fallbacks=[model for model in selection.fallbacks if may_use(caller, model)])
-
-
-def _told_before(kept: Kept, once: Once) -> Told:
-    if kept.fingerprint != once.fingerprint:
-        raise AlreadyExists(
-            "this Idempotency-Key came with another request before; use a new key for a new request",
-            reason="IDEMPOTENCY_KEY_REUSED",
-        )
-    if kept.answer is None:
-        raise AlreadyExists(
-            "the first request with this Idempotency-Key is still going on; try again",
-            reason="IDEMPOTENCY_KEY_IN_PROGRESS",
-            retry_after=IN_PROGRESS_RETRY_SECONDS,
-        )
-    return snapshot.decode(kept.answer)
 
 
 def _at_once(told: Told) -> Delta:

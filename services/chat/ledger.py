@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from services.chat.records import Stored
 from services.chat.turn import Usage
+from shared.idempotency import Kept
 
 
 class State(enum.StrEnum):
@@ -135,19 +136,6 @@ class Settlement:
     answer: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A request with an idempotency key that comes for the first time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The answer to the first request of an idempotency key; None while that goes on."""
-
-    fingerprint: bytes
-    answer: bytes | None
-
-
 class Ledger(Protocol):
     """What is needed of a store. Every method raises Unavailable when the store does not answer.
 
@@ -166,7 +154,7 @@ class Ledger(Protocol):
 
     async def claim(
         self, user_id: uuid.UUID, key: str, fingerprint: bytes, call_id: uuid.UUID, lease_until: dt.datetime
-    ) -> Claim | Kept:
+    ) -> Kept | None:
         """Claims an idempotency key for a call, or returns what is kept of an earlier one."""
 
     async def release(self, call_id: uuid.UUID) -> None:

@@ -11,13 +11,15 @@ import asyncpg
 import orjson
 
 from services.chat.conversations_postgres import storable
-from services.chat.ledger import Claim, Kept, Opening, Refused, Settlement
+from services.chat.ledger import Opening, Refused, Settlement
 from services.chat.records import Stored
 from services.chat.turn import ToolCall
 from shared.db.grouping import GroupedWriter
+from shared.db.idempotency import IdempotencyRecords
 from shared.db.pool import Database
 from shared.db.queries import load_queries
 from shared.errors import Unauthenticated
+from shared.idempotency import Kept
 
 SQL = load_queries(Path(__file__).with_name("ledger.sql"))
 # A settlement booked without its conversation, and how its caller is told why.
@@ -84,11 +86,11 @@ _said: Sequence[Callable[[tuple[uuid.UUID, Stored]], Any]] = (
 
 
 class PostgresLedger:
-    """Implements `services.chat.ledger.Ledger`. `idempotency_hours` is how long answers are kept."""
+    """Implements `services.chat.ledger.Ledger`. `repeats` keeps the answers for second requests."""
 
-    def __init__(self, database: Database, *, idempotency_hours: int) -> None:
+    def __init__(self, database: Database, repeats: IdempotencyRecords) -> None:
         self._database = database
-        self._idempotency_hours = idempotency_hours
+        self._repeats = repeats
         self._openings: GroupedWriter[Opening, Refused | None] = GroupedWriter(self._open)
         self._settlements: GroupedWriter[Settlement, uuid.UUID | None] = GroupedWriter(self._settle)
 
@@ -102,23 +104,18 @@ class PostgresLedger:
 
     async def claim(
         self, user_id: uuid.UUID, key: str, fingerprint: bytes, call_id: uuid.UUID, lease_until: dt.datetime
-    ) -> Claim | Kept:
+    ) -> Kept | None:
         """Claims an idempotency key."""
-        arguments = (user_id, key, fingerprint, call_id, lease_until, self._idempotency_hours)
-        row = await self._database.row(SQL["claim_idempotency_key"], *arguments)
-        if row is None:
-            # Another request claimed it at this very moment.
-            return Kept(fingerprint, None)
-        return Claim() if row["is_new"] else Kept(row["fingerprint"], row["answer"])
+        return await self._repeats.claim(user_id, key, fingerprint, call_id, lease_until)
 
     async def release(self, call_id: uuid.UUID) -> None:
         """Gives an idempotency key back."""
-        await self._database.execute(SQL["release_idempotency_key"], call_id)
+        await self._repeats.release(call_id)
 
     async def sweep(self) -> int:
         """Books calls whose process is gone as interrupted, and forgets old answers; returns how many calls."""
         row = await self._database.row(SQL["interrupt_calls"])
-        await self._database.execute(SQL["forget_idempotency_keys"], self._idempotency_hours)
+        await self._repeats.forget()
         assert row is not None
         return int(row["count"])
 

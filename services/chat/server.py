@@ -53,11 +53,13 @@ from services.chat.settings import ChatSettings
 from services.chat.store_postgres import PostgresStore
 from services.chat.upkeep import sweeping
 from services.chat.usage_postgres import PostgresUsage
+from shared.db.idempotency import IdempotencyRecords
 from shared.db.pool import Database
 from shared.rates.limiter import RateLimiter
 from shared.rates.tokens import TokenLimit
 from shared.rpc.channel import connect
 from shared.rpc.mesh import following, mesh_identity, reporting
+from shared.rpc.repeats import RepeatInterceptor
 from shared.rpc.server import RpcServer, ServerTls
 from shared.rpc.tls import load_certificates
 
@@ -73,6 +75,13 @@ SERVICES = (
     usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"],
 )
 
+CREATING = (
+    conversation_service_pb2.DESCRIPTOR.services_by_name["ConversationService"].methods_by_name["CreateConversation"],
+    plain_chat_service_pb2.DESCRIPTOR.services_by_name["PlainChatService"].methods_by_name["CreatePlainConversation"],
+    persona_service_pb2.DESCRIPTOR.services_by_name["PersonaService"].methods_by_name["CreatePersona"],
+)
+"""Methods that create something and ask no model; calls of models heed an Idempotency-Key by their ledger."""
+
 
 @contextlib.asynccontextmanager
 async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
@@ -82,7 +91,8 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
     board = HealthBoard(((model.provider, model.id) for model in catalogue.models), utc_now)
     database = Database(settings.database_url.get_secret_value(), size=settings.database_pool_size)
     store = PostgresStore(database)
-    ledger = PostgresLedger(database, idempotency_hours=settings.idempotency_hours)
+    repeats = IdempotencyRecords(database, hours=settings.idempotency_hours)
+    ledger = PostgresLedger(database, repeats)
     limiter = RateLimiter(settings.rate_limit_url.get_secret_value() if settings.rate_limit_url else "")
     budgets = Budgets(settings.platform_monthly_budget_usd, settings.user_monthly_budget_usd)
     meter = Meter(ledger, offer.prices, TokenLimit(limiter), budgets, utc_now, settings.ledger_grace_seconds)
@@ -136,7 +146,7 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
                     ModelHandlers(catalogue, board, Advisor(selector, catalogue, board)), server
                 ),
             ),
-            interceptors=identity.interceptors(SERVICES),
+            interceptors=[*identity.interceptors(SERVICES), RepeatInterceptor(repeats, CREATING)],
             probes={"database": database.ping},
             tls=ServerTls.of(settings, certificates),
         )

@@ -15,6 +15,7 @@ from services.chat.ledger_postgres import PostgresLedger
 from services.chat.records import Stored
 from services.chat.settings import CompatibleEndpoint
 from services.chat.turn import Role, Usage
+from shared.db.idempotency import IdempotencyRecords
 from shared.db.pool import Database
 from shared.errors import Unauthenticated
 from shared.rpc.channel import connect
@@ -149,7 +150,7 @@ class TestCalls:
 async def ledger(postgres: PostgresServer, database: str) -> AsyncIterator[PostgresLedger]:
     store = Database(postgres.url(database, "gaia_chat"))
     await store.open()
-    yield PostgresLedger(store, idempotency_hours=24)
+    yield PostgresLedger(store, IdempotencyRecords(store))
     await store.close()
 
 
