@@ -6,7 +6,7 @@ import sys
 from edge.app import serving
 from edge.server import listen, serve
 from edge.settings import EdgeSettings
-from shared.process import main
+from shared.process import main, settle
 
 
 async def run(settings: EdgeSettings, stop: asyncio.Event) -> None:
@@ -16,6 +16,7 @@ async def run(settings: EdgeSettings, stop: asyncio.Event) -> None:
     except OSError as error:
         raise OSError(f"GAIA_EDGE_HOST, GAIA_EDGE_PORT: {error}") from error
     async with serving(settings) as app:
+        settle()
         await serve(app, listener, settings.drain_seconds, settings.https_files)
         await stop.wait()
 

@@ -1,6 +1,7 @@
 """What every `__main__` does around its service: settings, logs, the event loop, and an orderly end."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -39,3 +40,12 @@ async def _until_signalled(settings: S, run: Callable[[S, asyncio.Event], Corout
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     await run(settings, stop)
+
+
+def settle() -> None:
+    """Takes what starting made out of the garbage collector's sight; called once a process serves.
+
+    It lives as long as the process does, and looking through it again stops every call for as long as 0.2 s.
+    """
+    gc.collect()
+    gc.freeze()

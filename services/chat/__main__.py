@@ -5,12 +5,13 @@ import sys
 
 from services.chat.server import serving
 from services.chat.settings import ChatSettings
-from shared.process import main
+from shared.process import main, settle
 
 
 async def run(settings: ChatSettings, stop: asyncio.Event) -> None:
     """Serves until told to stop."""
     async with serving(settings):
+        settle()
         await stop.wait()
 
 
