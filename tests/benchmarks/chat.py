@@ -33,11 +33,11 @@ PACED_STREAMS, PACED_CHUNKS, PACE_MS = 200, 100, 50
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One candidate in one round: unary calls at c=16 and c=1, streams of 100 chunks at c=16."""
+    """One candidate in one round: unary calls at c=16 and c=1, and streams of 100 chunks at c=16 if it has them."""
 
     many: Load
     alone: Load
-    stream: Load
+    stream: Load | None
 
 
 Round = dict[str, Measured]
@@ -79,7 +79,7 @@ def _measure(candidate: Candidate) -> Measured:
     return Measured(
         many=_load(candidate, UNARY, CONNECTIONS, SECONDS),
         alone=_load(candidate, UNARY, 1, SECONDS),
-        stream=_load(candidate, STREAM, CONNECTIONS, SECONDS),
+        stream=_load(candidate, STREAM, CONNECTIONS, SECONDS) if candidate.streams else None,
     )
 
 
@@ -105,12 +105,9 @@ def _completions(rounds: Sequence[Round]) -> Iterator[Figure]:
         )
         added = statistics.median(one[name].alone.p50_ms - one["upstream"].alone.p50_ms for one in rounds)
         yield Figure(f"{name}: added latency, p50, c=1", added, "ms", 2.5 if held else None)
-        yield Figure(
-            f"{name}: CPU of a stream of 100 chunks",
-            _median(rounds, name, lambda measured: measured.stream.cpu_us) / 1e3,
-            "ms",
-            5 if held else None,
-        )
+        if streams := [load.cpu_us for one in rounds if (load := one[name].stream)]:
+            median = statistics.median(streams) / 1e3
+            yield Figure(f"{name}: CPU of a stream of 100 chunks", median, "ms", 5 if held else None)
     if "LiteLLM" in rounds[0]:
         ratio = statistics.median(_unary(one["Gaia"]) / _unary(one["LiteLLM"]) for one in rounds)
         yield Figure("Gaia / LiteLLM: CPU of a completion, c=16", ratio, "x", 0.125)

@@ -22,12 +22,16 @@ COMPLETIONS = "/v1/chat/completions"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Something that answers chat completions: where, what it wants as headers, and the pids that cost CPU."""
+    """Something that answers chat completions: where, what it wants as headers, and the pids that cost CPU.
+
+    Where it does not `stream` what the fixed upstream sends, its streams are left out.
+    """
 
     name: str
     url: str
     headers: Mapping[str, str]
     pids: Sequence[int]
+    streams: bool = True
 
 
 class ChatPeers:
@@ -85,7 +89,7 @@ class ChatPeers:
         }
         command = ["node", str(program), "--headless", f"--port={port}"]
         with _running(command, port, {"TRUSTED_CUSTOM_HOSTS": "127.0.0.1"}) as pid:
-            yield Candidate("Portkey", f"http://127.0.0.1:{port}{COMPLETIONS}", headers, [pid])
+            yield Candidate("Portkey", f"http://127.0.0.1:{port}{COMPLETIONS}", headers, [pid], streams=False)
 
 
 @contextlib.contextmanager
