@@ -22,7 +22,7 @@ from tests.support.ports import free_port
 
 ROUNDS = 3
 SECONDS = 5
-WARM_UP_SECONDS = 3
+WARM_UP_SECONDS = 5
 CONNECTIONS = 16
 MESSAGES = [{"role": "user", "content": "hi there"}]
 UNARY = json.dumps({"model": MODEL, "messages": MESSAGES})
@@ -60,7 +60,7 @@ def measure() -> list[Figure]:
             if peer is not None
         ]
         for candidate in candidates:
-            _load(candidate, UNARY, CONNECTIONS, WARM_UP_SECONDS)
+            _run(candidate, UNARY, CONNECTIONS, WARM_UP_SECONDS)
         rounds: list[Round] = [{one.name: _measure(one) for one in candidates} for _ in range(ROUNDS)]
         return [*_completions(rounds), *_paced(gaia, paced)]
 
@@ -84,12 +84,16 @@ def _measure(candidate: Candidate) -> Measured:
 
 
 def _load(candidate: Candidate, body: str, connections: int, seconds: int) -> Load:
-    load = run_load(
-        candidate.url, candidate.headers, connections=connections, seconds=seconds, pids=candidate.pids, body=body
-    )
+    load = _run(candidate, body, connections, seconds)
     if load.failed or not load.requests:
         raise RuntimeError(f"{load.failed} of {load.requests} requests to {candidate.name} failed")
     return load
+
+
+def _run(candidate: Candidate, body: str, connections: int, seconds: int) -> Load:
+    return run_load(
+        candidate.url, candidate.headers, connections=connections, seconds=seconds, pids=candidate.pids, body=body
+    )
 
 
 def _completions(rounds: Sequence[Round]) -> Iterator[Figure]:
