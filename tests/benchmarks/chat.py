@@ -21,7 +21,7 @@ from tests.benchmarks.stack import Stack, home_folder, running_stack, wait_for
 from tests.support.ports import free_port
 
 ROUNDS = 3
-SECONDS = 5
+SECONDS = 8
 WARM_UP_SECONDS = 5
 CONNECTIONS = 16
 MESSAGES = [{"role": "user", "content": "hi there"}]
