@@ -16,6 +16,7 @@ from services.chat.providers.upstream import Upstream, drain, tls_context
 from services.chat.turn import Delta, Dialect, Reply, Turn
 
 PATH = "/v1/messages"
+PROBE_PATH = "/v1/models"
 
 
 class AnthropicProvider:
@@ -54,6 +55,10 @@ class AnthropicProvider:
         if (delta := decoder.decode(reader.end())) is not None:
             yield delta
         decoder.check_end()
+
+    async def probe(self) -> None:
+        """Asks for its models."""
+        await self._upstream.probe(PROBE_PATH)
 
     async def close(self) -> None:
         """Closes its connections."""

@@ -38,6 +38,13 @@ class Provider(Protocol):
         """Yields the reply as it arrives. A stream that ends early raises; only a whole reply ends normally."""
         ...
 
+    async def probe(self) -> None:
+        """Asks for something that costs nothing. Returns when the provider answered and took the key.
+
+        Raises its errors otherwise; what it says to the question itself is nothing to go by.
+        """
+        ...
+
     async def close(self) -> None:
         """Closes its connections."""
         ...

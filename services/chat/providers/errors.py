@@ -7,6 +7,7 @@
 401, 402, 403        BadUpstream: it is Gaia's key that was refused, not the caller's
 408, 504, silence    DeadlineExceeded, reason PROVIDER_TIMEOUT
 no connection        Unavailable
+not asked            Unavailable, reason PROVIDER_CIRCUIT_OPEN
 anything else        BadUpstream
 """
 
@@ -26,12 +27,16 @@ from shared.errors import (
 )
 
 TIMEOUT = "PROVIDER_TIMEOUT"
+REFUSED = "PROVIDER_REFUSED"
+CIRCUIT_OPEN = "PROVIDER_CIRCUIT_OPEN"
 MAX_MESSAGE = 500
 """Characters of a provider's message that are passed on."""
 MAX_RETRY_AFTER = 3600.0
 
 # What providers write into messages about the account that asked, which is Gaia's and not the caller's.
 _ACCOUNT = re.compile(r"\b(?:sk|org|proj|user|key|wrkspc|req)[-_][A-Za-z0-9_*-]{6,}")
+
+_TOLD_WAIT = "provider_retry_after"
 
 _KINDS: Mapping[str, int] = {
     # Anthropic's error types and OpenAI's error types and codes, where an error comes inside of a stream.
@@ -57,6 +62,8 @@ def from_status(
 ) -> GaiaError:
     """Returns the error for an HTTP status. `setting` names where the operator gave the provider's key."""
     metadata = {"provider": provider, "provider_status": str(status)}
+    if retry_after is not None:
+        metadata[_TOLD_WAIT] = f"{retry_after:g}"
     if status == 429:
         wait = f"in {retry_after:g} s" if retry_after else "later"
         return ResourceExhausted(
@@ -73,13 +80,9 @@ def from_status(
             retry_after=retry_after or 1.0,
         )
     if status in (400, 413, 422):
-        return InvalidArgument(
-            f"{provider} refused the request: {_public(message)}", reason="PROVIDER_REFUSED", metadata=metadata
-        )
+        return InvalidArgument(f"{provider} refused the request: {_public(message)}", reason=REFUSED, metadata=metadata)
     if status == 404:
-        return NotFound(
-            f"{provider} does not know it: {_public(message)}", reason="PROVIDER_REFUSED", metadata=metadata
-        )
+        return NotFound(f"{provider} does not know it: {_public(message)}", reason=REFUSED, metadata=metadata)
     if status in (401, 402, 403):
         where = f"; the operator should check {setting}" if setting else ""
         return BadUpstream(f"{provider} refused Gaia's own credentials ({status}){where}", metadata=metadata)
@@ -107,6 +110,16 @@ def unreachable(provider: str) -> GaiaError:
     )
 
 
+def left_alone(provider: str, seconds: float) -> GaiaError:
+    """The error of a provider that failed so often that it is not even asked for some seconds."""
+    return Unavailable(
+        f"{provider} failed too often and is not asked for now; try again in {seconds:.0f} s",
+        reason=CIRCUIT_OPEN,
+        metadata={"provider": provider},
+        retry_after=seconds,
+    )
+
+
 def cut(provider: str) -> GaiaError:
     """The error of a stream that ended before the reply did."""
     return BadUpstream(f"{provider} broke off in the middle of its reply", metadata={"provider": provider})
@@ -115,6 +128,12 @@ def cut(provider: str) -> GaiaError:
 def nonsense(provider: str, what: str) -> GaiaError:
     """The error of an answer that is none."""
     return BadUpstream(f"{provider} sent {what}", metadata={"provider": provider})
+
+
+def told_wait(error: GaiaError) -> float | None:
+    """Returns the seconds that the provider itself asked to wait, None where it did not."""
+    told = error.metadata.get(_TOLD_WAIT)
+    return None if told is None else float(told)
 
 
 def read_retry_after(headers: Mapping[str, str], now: dt.datetime) -> float | None:

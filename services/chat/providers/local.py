@@ -56,6 +56,9 @@ class LocalProvider:
             yield Delta(word)
         yield Delta(finish_reason=reason, usage=_usage(turn.messages, text))
 
+    async def probe(self) -> None:
+        """Is always there."""
+
     async def close(self) -> None:
         """Has nothing to close."""
 

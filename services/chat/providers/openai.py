@@ -15,6 +15,7 @@ from services.chat.providers.upstream import Upstream, drain, tls_context
 from services.chat.turn import Delta, Dialect, Reply, Turn
 
 PATH = "/chat/completions"
+PROBE_PATH = "/models"
 NO_KEY = "none"
 """What is sent to an endpoint that wants no key: the SDK insists on one."""
 
@@ -69,6 +70,10 @@ class OpenAIProvider:
         if (delta := decoder.decode(reader.end())) is not None:
             yield delta
         decoder.check_end()
+
+    async def probe(self) -> None:
+        """Asks for its models."""
+        await self._upstream.probe(PROBE_PATH)
 
     async def close(self) -> None:
         """Closes its connections."""

@@ -27,6 +27,9 @@ DRAIN_SECONDS = 0.1
 KEEP_ALIVE_SECONDS = 4.0
 """An idle connection is used again for so long only: common servers close theirs after five seconds, and a request
 that meets the closing is lost, since nobody knows whether it was taken."""
+PROBE_SECONDS = 5.0
+"""How long a provider may take to answer a probe."""
+KEY_REFUSED = ("401", "402", "403")
 FAILURES = (aiohttp.ClientError, OSError)
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -91,16 +94,33 @@ class Upstream:
             # Where the body came to its end the connection is back in the pool already; else it is closed here.
             response.close()
 
+    async def probe(self, path: str) -> None:
+        """Returns when a GET is answered, by any status that says that the provider works and took the key."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                response = await self._send(path, None, JSON, NO_HEADERS, "GET")
+                response.close()
+        except TimeoutError as late:
+            raise errors.timed_out(self.provider) from late
+        except GaiaError as failure:
+            # An endpoint that has no list of models, or too many questions, answers all the same.
+            status = failure.metadata.get("provider_status", "500")
+            if status in KEY_REFUSED or status.startswith("5"):
+                raise
+
     async def close(self) -> None:
         """Closes the connections."""
         if self._session is not None:
             await self._session.close()
         await self._client.close()
 
-    async def _send(self, path: str, body: bytes, accept: str, more: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _send(
+        self, path: str, body: bytes | None, accept: str, more: Mapping[str, str], method: str = "POST"
+    ) -> aiohttp.ClientResponse:
         session = self._session or self._open()
         try:
-            response = await session.post(
+            response = await session.request(
+                method,
                 self._requests.url(path),
                 data=body,
                 headers=self._requests.headers(accept, more),
