@@ -10,7 +10,8 @@ from shared.settings import ListenAddress, ServiceSettings
 
 
 def _check_key(key: SecretStr) -> SecretStr:
-    text = key.get_secret_value().strip()
+    # The chat service shares its calls among several keys; images are asked for with the first.
+    text = key.get_secret_value().split(",")[0].strip()
     if not (text.isascii() and text.isprintable()) or " " in text:
         raise ValueError("must be a key as the provider shows it: printable ASCII without spaces")
     return SecretStr(text)
@@ -38,7 +39,7 @@ class AssetSettings(ServiceSettings):
     openai_api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
         default=None, validation_alias="OPENAI_API_KEY"
     )
-    """Key for the OpenAI Images API."""
+    """Key for the OpenAI Images API; of several, separated by commas, the first."""
     openai_base_url: Annotated[str, AfterValidator(_check_base_url)] = Field(
         default="https://api.openai.com/v1", validation_alias="OPENAI_BASE_URL"
     )

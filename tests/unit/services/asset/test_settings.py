@@ -47,6 +47,13 @@ def test_a_key_loses_the_line_break_of_the_file_it_came_from(environment: pytest
     assert key.get_secret_value() == "sk-abc"
 
 
+def test_of_several_keys_the_first_is_used(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("OPENAI_API_KEY", "sk-abc, sk-def")
+    key = load(AssetSettings).openai_api_key
+    assert key is not None
+    assert key.get_secret_value() == "sk-abc"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
