@@ -1,4 +1,4 @@
-"""How providers are doing, measured from the calls made to them and from nothing else."""
+"""How providers are doing, measured from the calls made to them, and from probes where there were no calls."""
 
 import datetime as dt
 from collections import deque
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 WINDOW = 100
 """How many of a provider's last calls count."""
+WINDOW_SECONDS = 900.0
+"""For how long a call counts once there are newer ones: an outage is over when it is over."""
 MODEL_WINDOW = 50
 """How many of a model's last replies count."""
 DEGRADED_RATE = 0.1
@@ -30,6 +32,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
+    at: dt.datetime
     ok: bool
     first_word_ms: float | None
 
@@ -43,7 +46,6 @@ class HealthBoard:
     def __init__(self, models: Iterable[tuple[str, str]], now: Callable[[], dt.datetime]) -> None:
         self._now = now
         self._calls: dict[str, deque[_Call]] = {}
-        self._last: dict[str, dt.datetime] = {}
         self._replies: dict[tuple[str, str], deque[tuple[float, float]]] = {
             model: deque(maxlen=MODEL_WINDOW) for model in models
         }
@@ -51,14 +53,18 @@ class HealthBoard:
 
     def succeeded(self, provider: str, model: str, first_word_ms: float, reply_ms: float) -> None:
         """Notes a call that brought a whole reply."""
-        self._note(provider, _Call(True, first_word_ms))
+        self._note(provider, True, first_word_ms)
         replies = self._replies.get((provider, model))
         if replies is not None:
             replies.append((first_word_ms, reply_ms))
 
     def failed(self, provider: str, first_word_ms: float | None = None) -> None:
         """Notes a call that the provider failed; faults of the request itself do not belong here."""
-        self._note(provider, _Call(False, first_word_ms))
+        self._note(provider, False, first_word_ms)
+
+    def probed(self, provider: str, *, answered: bool) -> None:
+        """Notes what a probe found: one call's worth, without a time to the first word."""
+        self._note(provider, answered, None)
 
     def of(self, provider: str) -> Health:
         """Returns how a provider is doing."""
@@ -68,7 +74,7 @@ class HealthBoard:
         rate = sum(not call.ok for call in calls) / len(calls)
         times = [call.first_word_ms for call in calls if call.first_word_ms is not None]
         status = "unhealthy" if rate >= UNHEALTHY_RATE else "degraded" if rate >= DEGRADED_RATE else "healthy"
-        return Health(status, _mean(times), rate, self._last[provider])
+        return Health(status, _mean(times), rate, calls[-1].at)
 
     def reply_ms(self, provider: str, model: str) -> float | None:
         """Returns a model's mean time to a whole reply; None before its first."""
@@ -78,9 +84,14 @@ class HealthBoard:
         """Returns a model's mean time to the first word; None before its first."""
         return _mean([first for first, _ in self._replies.get((provider, model), ())])
 
-    def _note(self, provider: str, call: _Call) -> None:
-        self._calls.setdefault(provider, deque(maxlen=WINDOW)).append(call)
-        self._last[provider] = self._now()
+    def _note(self, provider: str, ok: bool, first_word_ms: float | None) -> None:
+        now = self._now()
+        calls = self._calls.get(provider)
+        if calls is None:
+            calls = self._calls[provider] = deque(maxlen=WINDOW)
+        while calls and (now - calls[0].at).total_seconds() > WINDOW_SECONDS:
+            calls.popleft()
+        calls.append(_Call(now, ok, first_word_ms))
         self.version += 1
 
 

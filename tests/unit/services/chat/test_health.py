@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from services.chat.health import WINDOW, HealthBoard, overall
+from services.chat.health import WINDOW, WINDOW_SECONDS, HealthBoard, overall
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -38,6 +38,24 @@ def test_only_the_last_calls_count(board):
     for _ in range(WINDOW):
         board.succeeded("a", "m", 10, 20)
     assert board.of("a").error_rate == 0
+
+
+def test_what_is_long_past_does_not_count_once_there_is_newer():
+    times = iter([NOW, NOW, NOW + dt.timedelta(seconds=WINDOW_SECONDS + 1)])
+    board = HealthBoard([("a", "m")], lambda: next(times))
+    board.failed("a")
+    board.failed("a")
+    assert board.of("a").status == "unhealthy"
+    board.succeeded("a", "m", 10, 20)
+    assert board.of("a").error_rate == 0
+
+
+def test_a_probe_is_a_call_without_a_first_word(board):
+    board.probed("a", answered=True)
+    assert (board.of("a").status, board.of("a").first_word_ms, board.of("a").last_call) == ("healthy", None, NOW)
+    board.probed("a", answered=False)
+    assert board.of("a").error_rate == 0.5
+    assert board.reply_ms("a", "m") is None
 
 
 def test_means_are_of_what_was_measured(board):

@@ -1,0 +1,1 @@
+"""Getting an answer out of providers that fail: retries, circuits, balancing over endpoints, probes."""
