@@ -1,8 +1,8 @@
-"""Asking providers: time limits, fallback before the first word, and what every call tells about health."""
+"""Asking providers: time limits, retries and fallback before the first word, and what health learns of every call."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -10,25 +10,30 @@ from services.chat.catalogue import ModelSpec
 from services.chat.fitting import fit
 from services.chat.health import HealthBoard
 from services.chat.providers import errors
-from services.chat.providers.base import Provider
+from services.chat.resilience.course import Attempt, Course
+from services.chat.resilience.policy import RetryPolicy
+from services.chat.resilience.pool import Lease, Pool
+from services.chat.resilience.verdicts import FAULTS
 from services.chat.selection import Selection
 from services.chat.turn import Delta, Dialect, Reply, ReplyBuilder, Turn
-from shared.errors import BadUpstream, DeadlineExceeded, ResourceExhausted, Unavailable
-
-FAULTS = (Unavailable, BadUpstream, DeadlineExceeded, ResourceExhausted)
-"""Errors that are the provider's and not the request's: they count against it, and another one may do better."""
+from shared.errors import GaiaError, InvalidArgument
 
 FAIR_MILLISECONDS = 10_000
 """A caller may set any time limit; missing a shorter one says nothing about the provider."""
 
+MOST_HELD = 4
+"""Deltas without content that are held back at the beginning of a stream. Those that tell a role or a count of tokens
+come alone before the first word, and as long as the client has seen nothing of a reply, it can be begun again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole reply, and who gave it."""
+    """A whole reply, and who gave it; `attempts` are the tries that failed before."""
 
     reply: Reply
     model: ModelSpec
     fallback_used: bool
+    attempts: Sequence[Attempt] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +45,25 @@ class Fallback:
 
 
 class Responder:
-    """Asks the providers. `deadline` is a time of the running event loop's clock."""
+    """Asks the providers. `deadline` is a time of the running event loop's clock.
 
-    def __init__(self, providers: Mapping[str, Provider], board: HealthBoard) -> None:
+    `first_token_seconds` is how long a stream may take to its first token.
+    """
+
+    def __init__(
+        self,
+        providers: Mapping[str, Pool],
+        board: HealthBoard,
+        policy: RetryPolicy | None = None,
+        *,
+        first_token_seconds: float = 120.0,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self.providers = providers
         self.board = board
+        self.first_token_seconds = first_token_seconds
+        self._policy = policy or RetryPolicy()
+        self._sleep = sleep
 
     def fit(self, turn: Turn, model: ModelSpec) -> tuple[Turn, tuple[str, ...]]:
         """Returns the turn as the model's provider can take it, and what was left out."""
@@ -57,98 +76,180 @@ class Responder:
 
     async def complete(self, turn: Turn, selection: Selection, deadline: float) -> Answer:
         """Returns a whole reply. Raises the last provider's error."""
-        candidates = [selection.model, *selection.fallbacks]
-        for number, model in enumerate(candidates):
-            began = time.perf_counter()
+        course = self.course(turn, selection, deadline)
+        while True:
+            model = course.model
+            fitted, _ = self.fit(turn, model)
             try:
-                fitted, _ = self.fit(turn, model)
-                async with asyncio.timeout_at(deadline):
-                    reply = await self.providers[model.provider].complete(fitted, model)
-            except TimeoutError as late:
-                self.late(model, began)
-                raise errors.timed_out(model.provider) from late
-            except FAULTS:
-                self.board.failed(model.provider)
-                if number + 1 == len(candidates):
+                reply = await self._try(course, fitted, model, deadline)
+            except FAULTS as failure:
+                wait = course.go_on(failure)
+                if wait is None:
                     raise
-                continue
-            elapsed = _milliseconds_since(began)
-            self.board.succeeded(model.provider, model.id, elapsed, elapsed)
-            return Answer(reply, model, fallback_used=number > 0)
-        raise AssertionError("there is at least one candidate")
+            else:
+                return Answer(reply, model, course.fallback_used, course.attempts)
+            await course.pause(wait)
 
     def stream(self, turn: Turn, selection: Selection, deadline: float) -> "StreamedAnswer":
         """Begins a stream; nothing is asked before its events are."""
         return StreamedAnswer(self, turn, selection, deadline)
 
-    def late(self, model: ModelSpec, began: float, first_word: float | None = None) -> None:
+    def course(self, turn: Turn, selection: Selection, deadline: float) -> Course:
+        """Begins the way of a request."""
+        candidates = (selection.model, *selection.fallbacks)
+        return Course(
+            candidates, self.providers, self._policy, deadline, lambda model: self._can_take(turn, model), self._sleep
+        )
+
+    def late(self, lease: Lease, model: ModelSpec, began: float, first_word: float | None = None) -> None:
         """Counts a deadline that passed against the provider, if the caller had left it a fair time."""
         if _milliseconds_since(began) >= FAIR_MILLISECONDS:
-            self.board.failed(model.provider, first_word)
+            self.failed(lease, model, errors.timed_out(model.provider), first_word)
+
+    def failed(self, lease: Lease, model: ModelSpec, failure: GaiaError, first_word: float | None = None) -> None:
+        """Counts a failure against the provider and its endpoint."""
+        self.board.failed(model.provider, first_word)
+        lease.failed(failure)
+
+    async def _try(self, course: Course, turn: Turn, model: ModelSpec, deadline: float) -> Reply:
+        lease = course.lease()
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout_at(deadline):
+                reply = await lease.endpoint.adapter.complete(turn, model)
+            lease.succeeded()
+        except TimeoutError as late:
+            self.late(lease, model, began)
+            raise errors.timed_out(model.provider) from late
+        except FAULTS as failure:
+            self.failed(lease, model, failure)
+            raise
+        except GaiaError as refusal:
+            lease.failed(refusal)
+            raise
+        finally:
+            lease.end()
+        elapsed = _milliseconds_since(began)
+        self.board.succeeded(model.provider, model.id, elapsed, elapsed)
+        return reply
+
+    def _can_take(self, turn: Turn, model: ModelSpec) -> bool:
+        """Whether a model that stands in can be given the request, be it without some preferences."""
+        if turn.original is not None:
+            return self.speaks(model, turn.original.dialect)
+        try:
+            self.fit(turn, model)
+        except InvalidArgument:
+            return False
+        return True
 
 
 class StreamedAnswer:
-    """A reply as it arrives. `reply` holds what arrived so far, `model` says who is answering."""
+    """A reply as it arrives.
+
+    `reply` holds what arrived so far and `model` says who is answering. `attempts` are the tries that failed before:
+    the one whose error is raised in the end is not among them, what came of it is in `reply`.
+    """
 
     def __init__(self, responder: Responder, turn: Turn, selection: Selection, deadline: float) -> None:
         self.model = selection.model
         self.fallback_used = False
         self.reply = ReplyBuilder()
+        self.attempts: Sequence[Attempt] = ()
         self._responder = responder
         self._turn = turn
-        self._candidates = [selection.model, *selection.fallbacks]
+        self._selection = selection
         self._deadline = deadline
+        self._was_seen = False
 
     async def events(self) -> AsyncGenerator[Delta | Fallback]:
         """Yields the deltas, and before the first one a Fallback for each provider that failed.
 
-        Raises the provider's error when no candidate is left, or when a reply that began breaks off.
+        Raises the provider's error when no try is left, or when a reply breaks off of which something was told.
         """
-        for number, model in enumerate(self._candidates):
-            self.model, self.fallback_used, self.reply = model, number > 0, ReplyBuilder()
+        course = self._responder.course(self._turn, self._selection, self._deadline)
+        self.attempts = course.attempts
+        while True:
             try:
-                async with aclosing(self._of(model)) as deltas:
+                async with aclosing(self._try(course)) as deltas:
                     async for delta in deltas:
                         yield delta
                 return
             except FAULTS as failure:
-                others = number + 1 < len(self._candidates)
-                if not others or self.reply.has_content or self._late():
+                others = course.has_others()
+                wait = None if self._was_seen else course.go_on(failure, self.reply.usage)
+                if wait is None:
                     failure.metadata["fallback_available"] = str(others).lower()
                     raise
-                following = self._candidates[number + 1]
-                yield Fallback(f"{failure}; trying {following.id} of {following.provider}", following)
+                told = str(failure)
+            # What came of the try that failed is in `attempts` now.
+            self.reply = ReplyBuilder()
+            await course.pause(wait)
+            if course.model is not self.model:
+                self.model, self.fallback_used = course.model, True
+                yield Fallback(f"{told}; trying {course.model.id} of {course.model.provider}", course.model)
 
-    async def _of(self, model: ModelSpec) -> AsyncGenerator[Delta]:
-        board = self._responder.board
-        provider = self._responder.providers[model.provider]
-        fitted, _ = self._responder.fit(self._turn, model)
+    async def _try(self, course: Course) -> AsyncGenerator[Delta]:
+        self.reply = reply = ReplyBuilder()
+        responder, model, deadline = self._responder, course.model, self._deadline
+        fitted, _ = responder.fit(self._turn, model)
+        lease = course.lease()
         began = time.perf_counter()
+        limit = min(deadline, asyncio.get_running_loop().time() + responder.first_token_seconds)
         first_word: float | None = None
-        async with aclosing(provider.stream(fitted, model)) as deltas:
-            while True:
-                try:
-                    async with asyncio.timeout_at(self._deadline):
+        held: list[Delta] = []
+        try:
+            async with aclosing(lease.endpoint.adapter.stream(fitted, model)) as deltas:
+                while True:
+                    async with asyncio.timeout_at(limit):
                         delta = await anext(deltas, None)
-                except TimeoutError as late:
-                    self._responder.late(model, began, first_word)
-                    raise errors.timed_out(model.provider) from late
-                except FAULTS:
-                    board.failed(model.provider, first_word)
-                    raise
-                if delta is None:
-                    break
-                if first_word is None and (delta.text or delta.tool_calls):
-                    first_word = _milliseconds_since(began)
-                self.reply.add(delta)
-                yield delta
+                    if delta is None:
+                        break
+                    if first_word is None and (delta.text or delta.tool_calls):
+                        first_word = _milliseconds_since(began)
+                    reply.add(delta)
+                    if not self._was_seen:
+                        held.append(delta)
+                        if not _has_content(delta) and len(held) <= MOST_HELD:
+                            continue
+                        self._was_seen, limit = True, deadline
+                        for one in held:
+                            yield one
+                        continue
+                    yield delta
+            lease.succeeded()
+        except TimeoutError as late:
+            failure = errors.timed_out(model.provider)
+            if limit == deadline:
+                responder.late(lease, model, began, first_word)
+            else:
+                responder.failed(lease, model, failure)
+            raise failure from late
+        except FAULTS as failure:
+            responder.failed(lease, model, failure, first_word)
+            raise
+        except GaiaError as refusal:
+            lease.failed(refusal)
+            raise
+        finally:
+            lease.end()
         elapsed = _milliseconds_since(began)
-        board.succeeded(model.provider, model.id, elapsed if first_word is None else first_word, elapsed)
+        responder.board.succeeded(model.provider, model.id, elapsed if first_word is None else first_word, elapsed)
+        if not self._was_seen:
+            self._was_seen = True
+            for one in held:
+                yield one
 
-    def _late(self) -> bool:
-        return asyncio.get_running_loop().time() >= self._deadline
+
+def _has_content(delta: Delta) -> bool:
+    return bool(
+        delta.text or delta.tool_calls or delta.thinking or delta.signature or delta.redacted or delta.other_choices
+    )
 
 
 def _milliseconds_since(began: float) -> float:
-    # The event loop's own clock moves in whole milliseconds, which a local reply does not take.
+    """Returns the time since a moment of `time.perf_counter`.
+
+    The event loop's own clock moves in whole milliseconds, which a local reply does not take.
+    """
     return (time.perf_counter() - began) * 1000

@@ -47,8 +47,10 @@ from services.chat.offer import Offer, build_offer, utc_now
 from services.chat.personas import Personas
 from services.chat.personas_postgres import PostgresPersonas
 from services.chat.recommending import Advisor
+from services.chat.resilience.policy import RetryPolicy
+from services.chat.resilience.probing import probing
 from services.chat.responding import Responder
-from services.chat.selection import Selector
+from services.chat.selection import LOCAL, Selector
 from services.chat.settings import ChatSettings
 from services.chat.store_postgres import PostgresStore
 from services.chat.upkeep import sweeping
@@ -96,7 +98,12 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
     limiter = RateLimiter(settings.rate_limit_url.get_secret_value() if settings.rate_limit_url else "")
     budgets = Budgets(settings.platform_monthly_budget_usd, settings.user_monthly_budget_usd)
     meter = Meter(ledger, offer.prices, TokenLimit(limiter), budgets, utc_now, settings.ledger_grace_seconds)
-    responder = Responder(offer.providers, board)
+    responder = Responder(
+        offer.providers,
+        board,
+        RetryPolicy(settings.provider_retries, longest_wait=settings.provider_retry_wait_seconds),
+        first_token_seconds=settings.provider_first_token_seconds,
+    )
     cache = ResponseCache(
         entries=settings.response_cache_entries,
         max_bytes=settings.response_cache_bytes,
@@ -152,7 +159,13 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
         )
         await database.open()
         try:
-            async with following(identity.feed, auth), reporting(identity.refusals, auth), sweeping(ledger.sweep):
+            probed = [pool for name, pool in offer.providers.items() if name != LOCAL]
+            async with (
+                following(identity.feed, auth),
+                reporting(identity.refusals, auth),
+                sweeping(ledger.sweep),
+                probing(probed, board, settings.provider_probe_seconds),
+            ):
                 await server.start()
                 try:
                     yield server

@@ -1,24 +1,48 @@
 """Settings of the chat service."""
 
 from decimal import Decimal
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from shared.settings import ListenAddress, ServiceSettings
 
 RESERVED_PROVIDER_IDS = ("claude", "anthropic", "openai", "local")
 
 
+HttpUrl = Annotated[str, Field(pattern="^https?://")]
+
+
 class CompatibleEndpoint(BaseModel):
-    """An endpoint that speaks OpenAI's chat completions. Without `models` it cannot be used."""
+    """A provider that speaks OpenAI's chat completions. Without `models` it cannot be used.
+
+    Its calls are shared among several keys with `api_keys`, among several servers with `base_urls`; with both, the
+    first key is for the first server, and so on. `weights` say how the calls are shared, one for each; default: evenly.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(pattern="^[a-z][a-z0-9_-]{0,62}$")
     name: str = Field(default="", max_length=200)
-    base_url: str = Field(pattern="^https?://")
+    base_url: HttpUrl | None = None
     api_key: SecretStr = SecretStr("")
+    base_urls: tuple[HttpUrl, ...] = ()
+    api_keys: tuple[SecretStr, ...] = ()
+    weights: tuple[Annotated[float, Field(gt=0, le=1000)], ...] = ()
     models: tuple[str, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check_endpoints(self) -> Self:
+        if (self.base_url is None) == (not self.base_urls):
+            raise ValueError("needs either base_url or base_urls")
+        if self.api_key.get_secret_value() and self.api_keys:
+            raise ValueError("takes either api_key or api_keys, not both")
+        urls, keys = max(1, len(self.base_urls)), max(1, len(self.api_keys))
+        if urls > 1 and keys > 1 and urls != keys:
+            raise ValueError(f"{keys} api_keys do not go with {urls} base_urls; give one key, or one for each")
+        if self.weights and len(self.weights) != max(urls, keys):
+            raise ValueError(f"has {len(self.weights)} weights for {max(urls, keys)} endpoints; give one for each")
+        return self
 
 
 class ChatSettings(ServiceSettings):
@@ -29,13 +53,16 @@ class ChatSettings(ServiceSettings):
     """gRPC target of the auth service."""
 
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    """One key, or several separated by commas, which share the calls."""
     openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
     """Where OpenAI's API is, its `/v1` included. Default: the SDK's."""
     anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
+    """One key, or several separated by commas, which share the calls."""
     anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
     """Where Anthropic's API is, without `/v1`. Default: the SDK's."""
     openai_compatible: tuple[CompatibleEndpoint, ...] = ()
-    """Other endpoints of OpenAI's dialect: a JSON list of {id, name, base_url, api_key, models}."""
+    """Other providers of OpenAI's dialect: a JSON list of {id, name, base_url, api_key, models}, and what else a
+    CompatibleEndpoint has."""
     openai_models: tuple[str, ...] = ()
     """A JSON list of the OpenAI models to offer, instead of those that the SDK knows."""
     anthropic_models: tuple[str, ...] = ()
@@ -52,8 +79,21 @@ class ChatSettings(ServiceSettings):
     """How long a provider may send nothing: before its first byte, and between two."""
     provider_total_seconds: float = Field(default=590.0, gt=0)
     """Longest time of a whole reply; below the ten minutes that a completion may take at the edge."""
+    provider_first_token_seconds: float = Field(default=120.0, gt=0)
+    """How long a stream may take to its first token before another provider is tried, whatever else it sends."""
     provider_connections: int = Field(default=1000, ge=1)
-    """Most connections to one provider at a time."""
+    """Most connections to one endpoint of a provider at a time."""
+    provider_retries: int = Field(default=2, ge=0, le=10)
+    """How often a provider that failed before its first word is asked again for one request; never for a fifth of all
+    requests or more."""
+    provider_retry_wait_seconds: float = Field(default=5.0, ge=0)
+    """Longest wait before a provider is asked again. One that asks for a longer one is not: the client is told."""
+    provider_circuit_failures: int = Field(default=5, ge=0)
+    """How many requests in a row fail at an endpoint until it is left alone for a while; 0 never leaves it alone."""
+    provider_circuit_seconds: float = Field(default=5.0, gt=0, le=60)
+    """How long it is left alone at first. A single call tries it then; each time in vain doubles it, to a minute."""
+    provider_probe_seconds: float = Field(default=60.0, ge=0)
+    """An endpoint without a call for so long is asked for its models, which costs nothing; 0 never asks."""
 
     platform_monthly_budget_usd: Decimal | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Most that all calls together may cost in a calendar month (UTC), in USD; unset, there is no limit."""
@@ -72,6 +112,13 @@ class ChatSettings(ServiceSettings):
     rate_limit_url: SecretStr | None = None
     """Redis or Valkey that counts tokens a minute for several processes. Default: each counts by itself."""
 
+    @field_validator("openai_api_key", "anthropic_api_key")
+    @classmethod
+    def _keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None and not all(split_keys(keys)):
+            raise ValueError("is a list with an empty place; separate keys by one comma")
+        return keys
+
     @field_validator("openai_compatible")
     @classmethod
     def _distinct_ids(cls, endpoints: tuple[CompatibleEndpoint, ...]) -> tuple[CompatibleEndpoint, ...]:
@@ -80,3 +127,8 @@ class ChatSettings(ServiceSettings):
             if endpoint_id in RESERVED_PROVIDER_IDS or endpoint_id in ids[:number]:
                 raise ValueError(f"the id {endpoint_id} is taken; give each endpoint an id of its own")
         return endpoints
+
+
+def split_keys(keys: SecretStr) -> list[str]:
+    """Returns the keys of a list separated by commas; no key holds a comma."""
+    return [key.strip() for key in keys.get_secret_value().split(",")]

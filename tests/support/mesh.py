@@ -102,7 +102,8 @@ class Mesh:
         own = {
             "auth": {"GAIA_SIGNING_KEYS_FILE": str(keys_file)},
             "asset": {"GAIA_ASSET_STORE": f"file://{folder / 'assets'}"},
-            "chat": {},
+            # Every test has the providers to itself, whatever another one made fail.
+            "chat": {"GAIA_PROVIDER_CIRCUIT_FAILURES": "0", "GAIA_PROVIDER_PROBE_SECONDS": "0"},
         }
         (folder / "assets").mkdir()
         self.processes: dict[str, Process] = {}

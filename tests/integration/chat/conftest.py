@@ -201,7 +201,7 @@ def running_chat(postgres: PostgresServer, database: str, auth: Auth) -> Running
     @contextlib.asynccontextmanager
     async def run(**settings: Any) -> AsyncIterator[str]:
         url = settings.pop("database_url", None) or postgres.url(database, "gaia_chat")
-        chosen = {"openai_api_key": None, "anthropic_api_key": None, **settings}
+        chosen = {"openai_api_key": None, "anthropic_api_key": None, "provider_probe_seconds": 0, **settings}
         complete = ChatSettings(
             env="test",
             listen="127.0.0.1:0",
@@ -239,6 +239,9 @@ async def address(
         anthropic_api_key=SecretStr(PROVIDER_KEY),
         anthropic_base_url=claude_upstream.url,
         provider_silence_seconds=0.5,
+        # A test sees the failure of a single try, and has nothing of what another one made fail.
+        provider_retries=0,
+        provider_circuit_failures=0,
         model_aliases={"quick": "claude/claude-haiku-4-5"},
     ) as running:
         yield running

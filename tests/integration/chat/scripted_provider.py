@@ -75,7 +75,8 @@ class ScriptedProvider:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 request_line, *lines = head.rstrip().split("\r\n")
                 headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-                body = orjson.loads(await reader.readexactly(int(headers["content-length"])))
+                data = await reader.readexactly(int(headers.get("content-length", "0")))
+                body = orjson.loads(data) if data else None
                 exchange = Exchange(request_line.split(" ")[1], headers, body, reader, writer)
                 self.requests.append(exchange)
                 assert self.script is not None

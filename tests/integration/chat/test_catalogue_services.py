@@ -69,7 +69,7 @@ class TestProviders:
     async def test_health_is_measured_from_calls_and_unknown_before(
         self, running_chat: Running, auth: Auth, openai_upstream: ScriptedProvider
     ):
-        settings = {"openai_api_key": "k", "openai_base_url": openai_upstream.url}
+        settings = {"openai_api_key": "k", "openai_base_url": openai_upstream.url, "provider_retries": 0}
         async with running_chat(**settings) as address, connect(address) as channel:
             fresh = Client(channel, (("x-api-key", await auth.new_key()),), auth.owner_url)
 

@@ -8,6 +8,8 @@ import pytest
 
 from services.chat.catalogue import ModelSpec
 from services.chat.health import HealthBoard
+from services.chat.resilience.policy import RetryPolicy
+from services.chat.resilience.pool import Pool
 from services.chat.responding import Fallback, Responder
 from services.chat.selection import Selection
 from services.chat.turn import Delta, Dialect, FinishReason, Reply, Role, Turn, say
@@ -41,6 +43,9 @@ class Scripted:
         finally:
             self.closed += 1
 
+    async def probe(self) -> None:
+        """Is always there."""
+
     async def close(self) -> None:
         """Has nothing to close."""
 
@@ -63,9 +68,11 @@ async def silent() -> AsyncGenerator[Delta]:
 
 def responder(first: Script, second: Script | None = None) -> Responder:
     board = HealthBoard([("first", "m1"), ("second", "m2")], lambda: dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
-    return Responder(
-        {"first": Scripted("first", first), "second": Scripted("second", second or saying("second"))}, board
-    )
+    pools = {
+        "first": Pool([(Scripted("first", first), 1.0)]),
+        "second": Pool([(Scripted("second", second or saying("second")), 1.0)]),
+    }
+    return Responder(pools, board, RetryPolicy(retries=0))
 
 
 def soon(seconds: float = 5.0) -> float:
@@ -121,4 +128,4 @@ async def test_a_caller_that_leaves_closes_the_providers_stream():
     events = asked.stream(TURN, BOTH, soon()).events()
     await anext(events)
     await events.aclose()
-    assert asked.providers["first"].closed == 1
+    assert asked.providers["first"].endpoints[0].adapter.closed == 1

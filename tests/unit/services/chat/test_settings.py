@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.chat.offer import build_offer
+from services.chat.offer import Endpoint, build_offer, compatible_endpoints
 from services.chat.settings import ChatSettings
 from shared.settings import SettingsError, load
 
@@ -46,6 +46,65 @@ async def test_a_compatible_endpoint_comes_with_its_models_and_before_the_local_
     await offer.providers["groq"].close()
 
 
+async def test_several_keys_are_several_endpoints(environment):
+    environment.setenv("ANTHROPIC_API_KEY", "k1")
+    environment.setenv("OPENAI_API_KEY", "k1, k2,k3")
+    environment.setenv("GAIA_PROVIDER_CIRCUIT_FAILURES", "2")
+    offer = build_offer(load(ChatSettings), NOW)
+    assert {name: len(pool.endpoints) for name, pool in offer.providers.items()} == {
+        "claude": 1,
+        "openai": 3,
+        "local": 1,
+    }
+    for pool in offer.providers.values():
+        await pool.close()
+
+
+def endpoints(environment, fields):
+    environment.setenv("GAIA_OPENAI_COMPATIBLE", '[{"id": "x", "models": ["m"], ' + fields + "}]")
+    [provider] = load(ChatSettings).openai_compatible
+    return [(one.base_url, one.api_key, one.weight) for one in compatible_endpoints(provider)]
+
+
+ONE, TWO = "https://one.test", "https://two.test"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (f'"base_url": "{ONE}"', [(ONE, "", 1)]),
+        (f'"base_url": "{ONE}", "api_keys": ["a", "b"], "weights": [3, 1]', [(ONE, "a", 3), (ONE, "b", 1)]),
+        (f'"base_urls": ["{ONE}", "{TWO}"], "api_key": "a"', [(ONE, "a", 1), (TWO, "a", 1)]),
+        (f'"base_urls": ["{ONE}", "{TWO}"], "api_keys": ["a", "b"]', [(ONE, "a", 1), (TWO, "b", 1)]),
+    ],
+    ids=["one", "two keys", "two servers", "two servers with keys of their own"],
+)
+def test_keys_and_servers_of_a_compatible_provider_go_together(environment, fields, expected):
+    assert endpoints(environment, fields) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ('"api_key": "secret"', "needs either base_url or base_urls"),
+        (f'"base_url": "{ONE}", "base_urls": ["{ONE}"]', "needs either base_url or base_urls"),
+        (f'"base_url": "{ONE}", "api_key": "secret", "api_keys": ["secret"]', "either api_key or api_keys"),
+        (f'"base_urls": ["{ONE}", "{TWO}"], "api_keys": ["a", "b", "c"]', "3 api_keys do not go with 2 base_urls"),
+        (f'"base_url": "{ONE}", "api_keys": ["a", "b"], "weights": [1]', "1 weights for 2 endpoints"),
+        (f'"base_url": "{ONE}", "weights": [0]', "GAIA_OPENAI_COMPATIBLE"),
+        ('"base_urls": ["ftp://one.test"]', "GAIA_OPENAI_COMPATIBLE"),
+    ],
+)
+def test_keys_and_servers_that_do_not_go_together_are_refused(environment, fields, says):
+    with pytest.raises(SettingsError, match=says) as caught:
+        endpoints(environment, fields)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_endpoint_keeps_its_key_to_itself():
+    assert "secret" not in repr(Endpoint(ONE, "secret"))
+
+
 async def test_models_can_be_listed_by_setting(environment):
     environment.setenv("OPENAI_API_KEY", "k")
     environment.setenv("GAIA_OPENAI_MODELS", '["my-tuned-model"]')
@@ -61,6 +120,7 @@ async def test_models_can_be_listed_by_setting(environment):
         ("GAIA_OPENAI_COMPATIBLE", f"[{ENDPOINT.replace('groq', 'openai')}]", "the id openai is taken"),
         ("GAIA_OPENAI_COMPATIBLE", '[{"id": "x", "base_url": "ftp://x", "models": ["m"]}]', "GAIA_OPENAI_COMPATIBLE"),
         ("GAIA_OPENAI_COMPATIBLE", '[{"id": "x", "base_url": "https://x", "models": []}]', "GAIA_OPENAI_COMPATIBLE"),
+        ("OPENAI_API_KEY", "k1,,k2", "OPENAI_API_KEY: .*empty place"),
         ("GAIA_LISTEN", "8003", "GAIA_LISTEN"),
     ],
 )
