@@ -15,6 +15,7 @@ from services.chat.catalogue import ModelSpec
 from services.chat.dialects.base import Stamp
 from services.chat.ledger import Exchange, State, new_call_id
 from services.chat.metering import Admission, Meter, Used, may_use
+from services.chat.resilience.course import Attempt
 from services.chat.responding import Fallback, Responder, StreamedAnswer
 from services.chat.selection import Selection
 from services.chat.snapshot import Told
@@ -214,7 +215,8 @@ class BegunCall:
         except BaseException:
             self._break_off(admission, State.CANCELLED, "", None, self._unheard())
             raise
-        return await self._finish(admission, answer.reply, answer.model, answer.fallback_used, None)
+        wasted = _used_by(answer.attempts)
+        return await self._finish(admission, answer.reply, answer.model, wasted, answer.fallback_used, None)
 
     async def events(self) -> AsyncGenerator[Delta | Fallback]:
         """Yields the answer as it arrives; when that is over, it is stored and `told`.
@@ -245,13 +247,14 @@ class BegunCall:
             raise
         finally:
             if state is not State.DONE:
-                used = self._heard(answer, state)
+                used = [*_used_by(answer.attempts), *self._heard(answer, state)]
                 broken = self._break_off(admission, state, error, first_word, used, answer.model, answer.reply)
                 if state is State.FAILED:
                     await _briefly(broken)
         whole, model = answer.reply.build(), answer.model
         streamed = (b"".join(records), answer.reply.last_record)
-        await self._finish(admission, whole, model, answer.fallback_used, first_word, *streamed)
+        wasted = _used_by(answer.attempts)
+        await self._finish(admission, whole, model, wasted, answer.fallback_used, first_word, *streamed)
 
     @property
     def _admitted(self) -> Admission:
@@ -274,6 +277,7 @@ class BegunCall:
         admission: Admission,
         reply: Reply,
         model: ModelSpec,
+        wasted: Sequence[Used],
         fallback_used: bool,
         first_word_ms: float | None,
         records: bytes = b"",
@@ -285,7 +289,7 @@ class BegunCall:
         entry = meter.entry(
             admission.opening,
             State.DONE,
-            [Used(model.provider, model.id, usage)],
+            [*wasted, Used(model.provider, model.id, usage)],
             provider=model.provider,
             model=model.id,
             is_estimate=reply.usage is None,
@@ -388,6 +392,11 @@ def _at_once(told: Told) -> Delta:
         records=told.records,
         other_choices=list(enumerate(reply.other_choices, start=1)),
     )
+
+
+def _used_by(attempts: Sequence[Attempt]) -> Sequence[Used]:
+    """What tries used that failed before the answer came: their provider counts it all the same."""
+    return [Used(one.model.provider, one.model.id, one.usage) for one in attempts if one.usage is not None]
 
 
 def _tokens_of(reply: Reply) -> int:

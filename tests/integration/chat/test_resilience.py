@@ -20,6 +20,7 @@ from tests.integration.chat.scripted_provider import (
     Script,
     ScriptedProvider,
     claude_message,
+    claude_stream,
     openai_chunk,
     openai_completion,
     running_provider,
@@ -164,6 +165,33 @@ class TestRetries:
         assert end == "[DONE]"
         deltas = [event["choices"][0]["delta"] for event in events]
         assert deltas == [{"role": "assistant", "content": ""}, {"content": "hello"}, {}]
+
+    async def test_what_a_try_used_that_failed_is_booked_beside_the_reply(
+        self, asking: Asking, claude_upstream: ScriptedProvider
+    ):
+        start, *rest = claude_stream(["hey"])
+
+        async def breaks_off(exchange: Exchange) -> None:
+            await exchange.begin()
+            await exchange.events(start)
+            exchange.cut()
+
+        async def hey(exchange: Exchange) -> None:
+            await exchange.begin()
+            await exchange.events(start, *rest)
+            await exchange.end()
+
+        claude_upstream.script = one_after_the_other(breaks_off, hey)
+        claude = {"anthropic_api_key": SecretStr("k"), "anthropic_base_url": claude_upstream.url}
+        async with asking(**claude) as client:
+            asked = {**STREAM, "model": "claude-haiku-5-5", "stream_options": {"include_usage": True}}
+            *_, usage, end = await client.stream(asked)
+            [row] = await client.rows(
+                "SELECT l.* FROM ledger l JOIN users u ON u.id = l.user_id WHERE u.email = $1", await client.email()
+            )
+        assert end == "[DONE]"
+        assert (usage["usage"]["prompt_tokens"], usage["usage"]["completion_tokens"]) == (7, 9)
+        assert (row["input_tokens"], row["output_tokens"], row["state"]) == (14, 13, "done")
 
     async def test_a_caller_that_leaves_while_waiting_is_not_asked_for_again(
         self, asking: Asking, openai_upstream: ScriptedProvider
