@@ -2,10 +2,12 @@
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import openai
 import pytest
-from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
+from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam, ChatCompletionToolParam
+from pydantic import BaseModel
 
 from shared.identity import api_key
 from tests.support.mesh import ENVIRONMENT, Caller, Mesh
@@ -13,6 +15,29 @@ from tests.support.simulator import Simulator
 
 GREETING = "Hello from the simulated provider, nice to meet you."
 MODELS = {"openai": "gpt-5", "claude": "claude-sonnet-5", "local": "local-echo"}
+BOTH = pytest.mark.parametrize("model", [MODELS["openai"], MODELS["claude"]])
+WEATHER: ChatCompletionToolParam = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Tells the weather in a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+        "strict": True,
+    },
+}
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+class Weather(BaseModel):
+    """A form for the model to fill in."""
+
+    city: str
+    degrees: int
 
 
 def user(text: str) -> list[ChatCompletionMessageParam]:
@@ -147,6 +172,50 @@ class TestCompletions:
         assert any(nonce in row["content"] for row in rows) is store
 
 
+class TestToolsAndForms:
+    """On OpenAI's own models, and translated."""
+
+    @BOTH
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_tools_are_called_and_their_results_are_heeded(self, client: openai.OpenAI, model: str, stream: bool):
+        def complete(messages: list[Any]) -> Any:
+            asked: Any = {"model": model, "messages": messages, "tools": [WEATHER]}
+            if not stream:
+                return client.chat.completions.create(**asked).choices[0]
+            with client.chat.completions.stream(**asked) as events:
+                return events.get_final_completion().choices[0]
+
+        said: list[Any] = user("please look the weather up")
+        first = complete(said)
+        calls = first.message.tool_calls
+        assert first.finish_reason == "tool_calls"
+        assert [(call.function.name, call.function.arguments) for call in calls] == [
+            ("weather", '{"city":"Ulm"}'),
+            ("weather", '{"city":"Bonn"}'),
+        ]
+        said += [{"role": "assistant", "tool_calls": [call.to_dict() for call in calls]}]
+        said += [{"role": "tool", "tool_call_id": call.id, "content": "rain"} for call in calls]
+        assert complete(said).message.content == "It rains in Ulm and not in Bonn."
+
+    @BOTH
+    def test_a_form_is_filled_in(self, client: openai.OpenAI, model: str):
+        made = client.chat.completions.parse(
+            model=model, messages=user("please fill the form in"), response_format=Weather
+        )
+        assert made.choices[0].message.parsed == Weather(city="Ulm", degrees=21)
+
+    @BOTH
+    def test_an_image_is_looked_at(self, client: openai.OpenAI, model: str):
+        image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}", "detail": "low"}}
+        said: list[Any] = [{"role": "user", "content": [{"type": "text", "text": "please greet"}, image]}]
+        assert client.chat.completions.create(model=model, messages=said).choices[0].message.content == GREETING
+
+    def test_ten_thousand_messages_are_read(self, client: openai.OpenAI):
+        said = user("so it goes on") * 9_999 + user("please greet")
+        made = client.chat.completions.create(model=MODELS["claude"], messages=said)
+        assert made.choices[0].message.content == GREETING
+
+
 class TestErrors:
     """Each failure is raised as the SDK's class for it."""
 
@@ -180,6 +249,11 @@ class TestErrors:
             ({"messages": [{"role": "nobody", "content": "x"}]}, "messages[0].role"),
             ({"messages": "hello"}, "messages"),
             ({"messages": user("x"), "temperature": "hot"}, "temperature"),
+            ({"messages": user("")}, "messages"),
+            ({"messages": user("x"), "n": 2}, "n"),
+            ({"messages": user("x"), "tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
+            ({"messages": user("x"), "response_format": {"type": "json_object"}}, "response_format.type"),
+            ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "?"}]}, "messages[0].tool_call_id"),
         ],
     )
     def test_a_faulty_request_names_its_parameter(self, client: openai.OpenAI, fields: dict[str, object], param: str):

@@ -1,20 +1,17 @@
 """Requests of OpenAI's chat completions: checked at the door, and translated for providers of other families."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from services.chat.dialects import openai_checks as checks
 from services.chat.dialects import openai_content
 from services.chat.dialects.base import Stamp
 from services.chat.dialects.openai_chat_reply import DONE, ChunkWriter, completion, error_record
+from services.chat.dialects.openai_chat_tools import check_tools, translate_choice, translate_tools
 from services.chat.records import Stored
-from services.chat.turn import Dialect, JsonSchema, Original, Reply, Tool, ToolChoice, ToolMode, Turn
+from services.chat.turn import Dialect, JsonSchema, Original, Reply, Turn
 from shared.errors import GaiaError, InvalidArgument, Violation
-
-MAX_MODEL_NAME = 200
 
 # Fields of which a translated request knows the meaning.
 _TRANSLATED = frozenset(
@@ -71,6 +68,8 @@ KNOWN = frozenset(
 )
 """Fields of the dialect, for requests that may hold others beside them."""
 
+MAX_CHOICES = 128
+"""Most choices that OpenAI makes of one request."""
 UNNAMED = "default"
 """Stands for a model that the client did not name."""
 
@@ -156,7 +155,7 @@ class CompletionRequest:
 
         Raises InvalidArgument that names all fields whose loss would change what the reply is.
         """
-        body, refused, left_out = self.body, [], []
+        body, refused, left_out = self.body, list[Violation](), list[str]()
         for name, value in body.items():
             if name in _TRANSLATED or value is None or value in _NEUTRAL.get(name, ()):
                 continue
@@ -166,14 +165,15 @@ class CompletionRequest:
                 refused.append(Violation(name, "has no counterpart for this model's provider; leave it out"))
         if body.get("n") not in (None, 1):
             refused.append(Violation("n", "must be 1 for this model's provider"))
-        if refused:
-            raise InvalidArgument.of(*refused)
+        messages = openai_content.messages(body["messages"], refused, left_out)
+        tools = translate_tools(body.get("tools") or (), refused, left_out)
+        tool_choice, tools = translate_choice(body.get("tool_choice"), tools, refused)
         turn = Turn(
-            openai_content.messages(body["messages"]),
-            tools=_tools(body.get("tools")),
-            tool_choice=_tool_choice(body.get("tool_choice")),
+            messages,
+            tools=tools,
+            tool_choice=tool_choice,
             parallel_tool_calls=body.get("parallel_tool_calls"),
-            response_schema=_response_schema(body.get("response_format")),
+            response_schema=_response_schema(body.get("response_format"), refused),
             max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
             temperature=body.get("temperature"),
             top_p=body.get("top_p"),
@@ -181,139 +181,101 @@ class CompletionRequest:
             reasoning_effort=body.get("reasoning_effort"),
             end_user=body.get("safety_identifier") or body.get("user"),
         )
+        if refused:
+            raise InvalidArgument.of(*checks.bounded(refused))
         return turn, tuple(left_out)
 
 
 def parse(data: bytes) -> CompletionRequest:
     """Reads a request. Raises InvalidArgument that names all fields that are wrong."""
-    try:
-        body = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise InvalidArgument.field("body", f"is no JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise InvalidArgument.field("body", "must be a JSON object")
-    return checked(body)
+    return checked(checks.read_object(data))
 
 
 def checked(body: Mapping[str, Any]) -> CompletionRequest:
     """Checks a request. Raises InvalidArgument that names all fields that are wrong."""
-    violations = [fault for name, check in _CHECKS.items() if (fault := _fault(body, name, check))]
+    violations = checks.faults(body, _CHECKS, _REQUIRED)
     violations += openai_content.check_messages(body.get("messages"))
+    violations += check_tools(body.get("tools"))
+    violations += _check_form(body.get("response_format"))
     if violations:
-        raise InvalidArgument.of(*violations)
+        raise InvalidArgument.of(*checks.bounded(violations))
     return CompletionRequest(body)
 
 
-def _fault(body: Mapping[str, Any], name: str, check: "_Check") -> Violation | None:
-    value = body.get(name)
-    if value is None:
-        return Violation(name, "is missing") if name in _REQUIRED else None
-    wanted = check(value)
-    return Violation(name, f"must be {wanted}") if wanted else None
-
-
-_Check = Callable[[Any], str]
-_REQUIRED = frozenset({"model"})
-
-
-def _is(kind: type | tuple[type, ...], wanted: str) -> _Check:
-    return lambda value: "" if isinstance(value, kind) else wanted
-
-
-def _number(low: float, high: float) -> _Check:
-    def check(value: Any) -> str:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return "" if is_number and low <= value <= high else f"a number from {low:g} to {high:g}"
-
-    return check
-
-
-def _count(value: Any) -> str:
-    return "" if isinstance(value, int) and not isinstance(value, bool) and value >= 1 else "an integer of 1 or more"
-
-
-def _model(value: Any) -> str:
-    if isinstance(value, str) and 0 < len(value) <= MAX_MODEL_NAME:
-        return ""
-    return f"a string of 1 to {MAX_MODEL_NAME} characters"
-
-
 def _strings(value: Any) -> str:
-    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value)):
-        return ""
-    return "a string or a list of strings"
+    return "" if isinstance(value, str) or not checks.strings(value) else "a string or a list of strings"
 
 
-def _tool_list(value: Any) -> str:
-    if isinstance(value, list) and all(isinstance(one, dict) for one in value):
-        return ""
-    return "a list of objects"
+def _choices(value: Any) -> str:
+    return "" if not checks.count(value) and value <= MAX_CHOICES else f"an integer from 1 to {MAX_CHOICES}"
 
 
-_CHECKS: Mapping[str, _Check] = {
-    "model": _model,
-    "stream": _is(bool, "true or false"),
-    "stream_options": _is(dict, "an object"),
-    "store": _is(bool, "true or false"),
-    "temperature": _number(0, 2),
-    "top_p": _number(0, 1),
-    "max_tokens": _count,
-    "max_completion_tokens": _count,
-    "n": _count,
+def _check_form(form: Any) -> list[Violation]:
+    if not isinstance(form, dict):
+        return []
+    if not isinstance(form.get("type"), str):
+        return [Violation("response_format.type", "must be a string")]
+    if form["type"] != "json_schema":
+        return []
+    described = form.get("json_schema")
+    if not isinstance(described, dict):
+        return [Violation("response_format.json_schema", "must be an object")]
+    violations = []
+    for name, kind, wanted in (
+        ("name", str | None, "a string"),
+        ("schema", dict | None, "a JSON schema: an object"),
+        ("strict", bool | None, "true or false"),
+    ):
+        if not isinstance(described.get(name), kind):
+            violations.append(Violation(f"response_format.json_schema.{name}", f"must be {wanted}"))
+    return violations
+
+
+_REQUIRED = frozenset({"model"})
+_CHECKS: Mapping[str, checks.Check] = {
+    "model": checks.model_name,
+    "audio": checks.is_a(dict, "an object"),
+    "frequency_penalty": checks.number(-2, 2),
+    "function_call": checks.is_a((str, dict), "a string or an object"),
+    "functions": checks.is_a(list, "a list of objects"),
+    "logit_bias": checks.is_a(dict, "an object"),
+    "logprobs": checks.is_a(bool, "true or false"),
+    "max_completion_tokens": checks.count,
+    "max_tokens": checks.count,
+    "metadata": checks.metadata,
+    "modalities": checks.strings,
+    "n": _choices,
+    "parallel_tool_calls": checks.is_a(bool, "true or false"),
+    "prediction": checks.is_a(dict, "an object"),
+    "presence_penalty": checks.number(-2, 2),
+    "reasoning_effort": checks.is_a(str, "a string"),
+    "response_format": checks.is_a(dict, "an object"),
+    "safety_identifier": checks.is_a(str, "a string"),
+    "seed": checks.whole,
     "stop": _strings,
-    "tools": _tool_list,
-    "tool_choice": _is((str, dict), "a string or an object"),
-    "parallel_tool_calls": _is(bool, "true or false"),
-    "response_format": _is(dict, "an object"),
-    "reasoning_effort": _is(str, "a string"),
-    "user": _is(str, "a string"),
-    "safety_identifier": _is(str, "a string"),
+    "store": checks.is_a(bool, "true or false"),
+    "stream": checks.is_a(bool, "true or false"),
+    "stream_options": checks.is_a(dict, "an object"),
+    "temperature": checks.number(0, 2),
+    "tool_choice": checks.is_a((str, dict), "a string or an object"),
+    "top_logprobs": checks.number(0, 20),
+    "top_p": checks.number(0, 1),
+    "user": checks.is_a(str, "a string"),
+    "web_search_options": checks.is_a(dict, "an object"),
 }
 
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
-
-def _tools(tools: Any) -> Sequence[Tool]:
-    translated = []
-    for number, tool in enumerate(tools or ()):
-        where = f"tools[{number}]"
-        if tool.get("type") != "function":
-            raise InvalidArgument.field(f"{where}.type", "must be function for this model's provider")
-        function = tool.get("function")
-        name = function.get("name") if isinstance(function, dict) else None
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise InvalidArgument.field(f"{where}.function.name", "must be 1 to 64 letters, digits, _ or -")
-        parameters = function.get("parameters")
-        if parameters is not None and not isinstance(parameters, dict):
-            raise InvalidArgument.field(f"{where}.function.parameters", "must be a JSON schema")
-        translated.append(Tool(name, str(function.get("description") or ""), parameters, function.get("strict")))
-    return translated
-
-
-def _tool_choice(choice: Any) -> ToolChoice | None:
-    if choice is None:
+def _response_schema(form: Any, refused: list[Violation]) -> JsonSchema | None:
+    if form is None or form["type"] == "text":
         return None
-    if choice in ("auto", "none", "required"):
-        return ToolChoice(ToolMode(choice))
-    function = choice.get("function") if isinstance(choice, dict) and choice.get("type") == "function" else None
-    name = function.get("name") if isinstance(function, dict) else None
-    if not isinstance(name, str):
-        raise InvalidArgument.field(
-            "tool_choice", 'must be auto, none, required or {"type": "function", "function": {"name": …}}'
-        )
-    return ToolChoice(ToolMode.NAMED, name)
-
-
-def _response_schema(form: Any) -> JsonSchema | None:
-    if form is None or form.get("type") == "text":
+    if form["type"] != "json_schema":
+        refused.append(Violation("response_format.type", "must be text or json_schema for this model's provider"))
         return None
-    described = form.get("json_schema")
-    if form.get("type") != "json_schema" or not isinstance(described, dict):
-        raise InvalidArgument.field("response_format", "must be of type text or json_schema for this model's provider")
-    schema = described.get("schema")
-    if not isinstance(schema, dict):
-        raise InvalidArgument.field("response_format.json_schema.schema", "must be a JSON schema")
-    return JsonSchema(str(described.get("name") or "reply"), schema, described.get("strict"))
+    described = form["json_schema"]
+    if described.get("schema") is None:
+        refused.append(Violation("response_format.json_schema.schema", "must be a JSON schema"))
+        return None
+    return JsonSchema(described.get("name") or "reply", described["schema"], described.get("strict"))
 
 
 def _stop(stop: Any) -> Sequence[str]:

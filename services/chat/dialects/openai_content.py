@@ -1,11 +1,12 @@
 """The messages of OpenAI's chat completions: checked, translated, and as text for keeping."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.chat.dialects.openai_checks import MAX_VIOLATIONS, unknown
+from services.chat.dialects.openai_media import document, image
 from services.chat.records import Stored
-from services.chat.turn import Image, Message, Part, Role, Text, ToolCall
+from services.chat.turn import Message, Part, Role, Text, ToolCall
 from shared.errors import InvalidArgument, Violation
 
 ROLES: Mapping[str, Role] = {
@@ -16,10 +17,12 @@ ROLES: Mapping[str, Role] = {
     "tool": Role.TOOL,
     "function": Role.TOOL,
 }
-MAX_VIOLATIONS = 20
-"""More would not help anybody to mend a list of ten thousand messages."""
-
-_DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,", re.ASCII)
+SAYS_NOTHING = "must say something: a text, an image, a tool's result"
+# Fields of messages and parts that a translated request knows the meaning of, or that are without one there.
+_MESSAGE = frozenset(
+    {"role", "content", "refusal", "tool_calls", "tool_call_id", "annotations", "audio", "function_call"}
+)
+_PART = frozenset({"type", "text", "refusal", "image_url", "file"})
 
 
 def check_messages(value: Any) -> list[Violation]:
@@ -34,9 +37,36 @@ def check_messages(value: Any) -> list[Violation]:
     return violations
 
 
-def messages(value: Sequence[Mapping[str, Any]]) -> list[Message]:
-    """Translates messages that were checked. Raises InvalidArgument for what has no counterpart elsewhere."""
-    return [_message(message, f"messages[{number}]") for number, message in enumerate(value)]
+def messages(value: Sequence[Mapping[str, Any]], refused: list[Violation], left_out: list[str]) -> list[Message]:
+    """Translates messages that were checked; puts down what has no counterpart elsewhere, and what is lost."""
+    translated: list[Message] = []
+    call_ids: set[str] = set()
+    lost: set[str] = set()
+    for number, message in enumerate(value):
+        where = f"messages[{number}]"
+        lost.update(unknown(message, _MESSAGE))
+        if message["role"] == "function" or message.get("function_call"):
+            refused.append(Violation(where, "calls functions in the old way; send tools for this model's provider"))
+        if message.get("audio"):
+            refused.append(Violation(f"{where}.audio", "names sound that OpenAI keeps; send the text that was said"))
+        calls = _calls(message.get("tool_calls") or (), f"{where}.tool_calls", refused)
+        if calls and message["role"] != "assistant":
+            refused.append(Violation(f"{where}.tool_calls", "belong to the assistant"))
+        call_ids.update(call.id for call in calls)
+        if message["role"] == "tool" and message["tool_call_id"] not in call_ids:
+            refused.append(Violation(f"{where}.tool_call_id", "must name a tool call that stands before it"))
+        content = message.get("refusal") if message.get("content") is None else message["content"]
+        parts = _parts(content, f"{where}.content", refused, lost)
+        translated.append(Message(ROLES[message["role"]], parts, calls, message.get("tool_call_id") or ""))
+    left_out += [f"messages.{name}" for name in sorted(lost)]
+    if not refused and not says_something(translated):
+        refused.append(Violation("messages", SAYS_NOTHING))
+    return translated
+
+
+def says_something(said: Sequence[Message]) -> bool:
+    """Whether there is anything beside instructions for a model to answer."""
+    return any(one.role is not Role.SYSTEM and (one.text or one.tool_calls or one.tool_call_id) for one in said)
 
 
 def new_input(value: Sequence[Mapping[str, Any]], *, keep_content: bool) -> list[Stored]:
@@ -71,13 +101,28 @@ def _check_message(message: Any, where: str) -> list[Violation]:
 def _check_part(part: Any, where: str) -> list[Violation]:
     if not isinstance(part, dict) or not isinstance(part.get("type"), str):
         return [Violation(where, "must be an object with a type")]
-    if part["type"] == "text" and not isinstance(part.get("text"), str):
-        return [Violation(f"{where}.text", "must be a string")]
-    if part["type"] == "image_url":
-        image = part.get("image_url")
-        if not isinstance(image, dict) or not isinstance(image.get("url"), str):
-            return [Violation(f"{where}.image_url.url", "must be a string")]
-    return []
+    match part["type"]:
+        case "text" | "refusal" as kind if not isinstance(part.get(kind), str):
+            return [Violation(f"{where}.{kind}", "must be a string")]
+        case "image_url":
+            return _check_texts(part, "image_url", ("url",), ("detail",), where)
+        case "input_audio":
+            return _check_texts(part, "input_audio", ("data", "format"), (), where)
+        case "file":
+            return _check_texts(part, "file", (), ("file_data", "file_id", "filename"), where)
+        case _:
+            return []
+
+
+def _check_texts(
+    part: Mapping[str, Any], name: str, required: Sequence[str], optional: Sequence[str], where: str
+) -> list[Violation]:
+    inner = part.get(name)
+    if not isinstance(inner, dict):
+        return [Violation(f"{where}.{name}", "must be an object")]
+    wrong = [one for one in required if not isinstance(inner.get(one), str)]
+    wrong += [one for one in optional if not isinstance(inner.get(one), str | None)]
+    return [Violation(f"{where}.{name}.{one}", "must be a string") for one in wrong]
 
 
 def _check_calls(calls: Any, where: str) -> list[Violation]:
@@ -92,23 +137,19 @@ def _check_calls(calls: Any, where: str) -> list[Violation]:
     ]
 
 
-def _message(message: Mapping[str, Any], where: str) -> Message:
-    if message["role"] == "function" or message.get("function_call"):
-        raise InvalidArgument.field(where, "calls functions in the old way; send tools for this model's provider")
-    return Message(
-        ROLES[message["role"]],
-        _parts(message.get("content"), where),
-        tuple(_call(call, f"{where}.tool_calls[{at}]") for at, call in enumerate(message.get("tool_calls") or ())),
-        message.get("tool_call_id") or "",
-    )
-
-
-def _parts(content: Any, where: str) -> tuple[Part, ...]:
+def _parts(content: Any, where: str, refused: list[Violation], lost: set[str]) -> tuple[Part, ...]:
     if content is None:
         return ()
     if isinstance(content, str):
         return (Text(content),)
-    return tuple(_part(part, f"{where}.content[{number}]") for number, part in enumerate(content))
+    parts = []
+    for number, part in enumerate(content):
+        lost.update(f"content.{name}" for name in unknown(part, _PART))
+        try:
+            parts.append(_part(part, f"{where}[{number}]"))
+        except InvalidArgument as error:
+            refused += error.violations
+    return tuple(parts)
 
 
 def _part(part: Mapping[str, Any], where: str) -> Part:
@@ -116,33 +157,32 @@ def _part(part: Mapping[str, Any], where: str) -> Part:
         case "text":
             return Text(part["text"])
         case "refusal":
-            return Text(str(part.get("refusal") or ""))
+            return Text(part["refusal"])
         case "image_url":
-            return _image(part["image_url"], where)
+            picture = part["image_url"]
+            return image(picture["url"], picture.get("detail"), f"{where}.image_url.url")
+        case "file" if part["file"].get("file_data"):
+            file = part["file"]
+            return document(file["file_data"], file.get("filename") or "", f"{where}.file.file_data")
+        case "file":
+            raise InvalidArgument.field(f"{where}.file", "must hold its file_data for this model's provider")
         case kind:
             raise InvalidArgument.field(
-                f"{where}.type", f"must be text or image_url for this model's provider, not {kind[:64]}"
+                f"{where}.type", f"must be text, image_url or file for this model's provider, not {kind[:64]}"
             )
 
 
-def _image(image: Mapping[str, Any], where: str) -> Image:
-    url, detail = image["url"], str(image.get("detail") or "")
-    if url.startswith(("https://", "http://")):
-        return Image(url=url, detail=detail)
-    found = _DATA_URL.match(url)
-    if found is None:
-        raise InvalidArgument.field(f"{where}.image_url.url", "must be an https: address or data:<type>;base64,<data>")
-    return Image(media_type=found[1].lower(), data=url[found.end() :], detail=detail)
-
-
-def _call(call: Mapping[str, Any], where: str) -> ToolCall:
-    function = call.get("function")
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise InvalidArgument.field(where, "must call a function for this model's provider")
-    arguments = function.get("arguments")
-    if not isinstance(arguments, str):
-        raise InvalidArgument.field(f"{where}.function.arguments", "must be JSON in a string")
-    return ToolCall(call["id"], function["name"], arguments)
+def _calls(calls: Sequence[Mapping[str, Any]], where: str, refused: list[Violation]) -> tuple[ToolCall, ...]:
+    translated = []
+    for number, call in enumerate(calls):
+        function = call.get("function")
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            refused.append(Violation(f"{where}[{number}]", "must call a function for this model's provider"))
+        elif not isinstance(function.get("arguments"), str):
+            refused.append(Violation(f"{where}[{number}].function.arguments", "must be JSON in a string"))
+        else:
+            translated.append(ToolCall(call["id"], function["name"], function["arguments"]))
+    return tuple(translated)
 
 
 def _plain(content: Any) -> str:

@@ -195,10 +195,10 @@ class TestTranslation:
     @pytest.mark.parametrize(
         ("change", "field"),
         [
-            ({"response_format": {"type": "json_object"}}, "response_format"),
+            ({"response_format": {"type": "json_object"}}, "response_format.type"),
             ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0].type"),
             ({"tools": [{"type": "function", "function": {"name": "no spaces"}}]}, "tools[0].function.name"),
-            ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0].type"),
+            ({"messages": [{"role": "user", "content": [{"type": "novelty"}]}]}, "messages[0].content[0].type"),
             (
                 {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///x"}}]}]},
                 "messages[0].content[0].image_url.url",
