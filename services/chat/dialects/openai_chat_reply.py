@@ -108,11 +108,15 @@ class ChunkWriter:
 
 def error_record(error: GaiaError) -> bytes:
     """Encodes an error in the middle of a stream as an event."""
+    return b"data: " + orjson.dumps({"error": error_object(error)}) + b"\n\n"
+
+
+def error_object(error: GaiaError) -> dict[str, Any]:
+    """Makes the `error` that OpenAI's SDKs read."""
     kind = next(name for cls, name in _ERROR_TYPES if isinstance(error, cls))
     param = error.violations[0].field if error.violations else None
     code = (error.reason or error.code).lower()
-    body = {"error": {"message": str(error), "type": kind, "param": param, "code": code}}
-    return b"data: " + orjson.dumps(body) + b"\n\n"
+    return {"message": str(error), "type": kind, "param": param, "code": code}
 
 
 def _choice(delta: dict[str, Any], finish_reason: str | None) -> dict[str, Any]:
@@ -128,6 +132,9 @@ def _usage(usage: Usage) -> dict[str, Any]:
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens},
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_input_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }

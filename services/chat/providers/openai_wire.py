@@ -66,12 +66,12 @@ def decode_reply(provider: str, body: bytes) -> Reply:
             if "function" in call
         ]
         return Reply(
-            text=text(message.get("content") or message.get("refusal") or ""),
+            text=_said(message),
             tool_calls=calls,
             finish_reason=_REASONS.get(first["finish_reason"], FinishReason.STOP),
             usage=decode_usage(decoded.get("usage")),
             body=body,
-            other_choices=[text(other["message"].get("content") or "") for other in others],
+            other_choices=[_said(other["message"]) for other in others],
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise errors.nonsense(provider, "something that is no chat completion") from error
@@ -87,7 +87,10 @@ def decode_usage(usage: Any) -> Usage | None:
         input_tokens=count(usage["prompt_tokens"]),
         output_tokens=count(usage["completion_tokens"]),
         cached_input_tokens=count(read.get("cached_tokens")),
+        cache_write_tokens=count(read.get("cache_write_tokens")),
+        input_audio_tokens=count(read.get("audio_tokens")),
         reasoning_tokens=count(written.get("reasoning_tokens")),
+        output_audio_tokens=count(written.get("audio_tokens")),
     )
 
 
@@ -130,8 +133,10 @@ class ChunkDecoder:
                 break
             if usage is not None:
                 delta.usage = usage
-            if choices or usage is None or self._show_usage:
+            if self._show_usage or "usage" not in chunk:
                 records.append(event)
+            elif choices or usage is None:
+                records.append(_without_usage(event, chunk))
         delta.text, delta.other_choices, delta.tool_calls = "".join(texts), others, calls
         delta.records = b"".join([_record(event) for event in records])
         return delta if delta.records or delta.usage is not None else None
@@ -158,7 +163,7 @@ class ChunkDecoder:
         delta: Delta,
     ) -> None:
         index, added, reason = choice.get("index") or 0, choice.get("delta") or {}, choice.get("finish_reason")
-        piece = text(added.get("content") or added.get("refusal") or "")
+        piece = _said(added)
         if reason:
             self._finished = True
         if index:
@@ -179,6 +184,22 @@ class ChunkDecoder:
             )
         if reason:
             delta.finish_reason = _REASONS.get(reason, FinishReason.STOP)
+
+
+def _said(message: Mapping[str, Any]) -> str:
+    """The text of a message, or of a piece of one; of sound it is what was heard."""
+    audio = message.get("audio") or {}
+    return text(message.get("content") or message.get("refusal") or audio.get("transcript") or "")
+
+
+def _without_usage(event: bytes, chunk: dict[str, Any]) -> bytes:
+    """Returns a chunk without the usage, which Gaia asked for and not the client."""
+    # As most endpoints write a usage that is still to come; inside of a text the quotes would be escaped.
+    shorter = event.replace(b',"usage":null', b"")
+    if b'"usage"' not in shorter:
+        return shorter
+    del chunk["usage"]
+    return orjson.dumps(chunk)
 
 
 def _record(event: bytes) -> bytes:

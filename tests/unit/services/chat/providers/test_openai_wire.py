@@ -175,6 +175,40 @@ def test_deltas_that_came_together_are_told_together():
     decoder.check_end()
 
 
+@pytest.mark.parametrize("space", [b"", b" "])
+def test_the_usage_is_withheld_wherever_it_stands(space):
+    text = b'{"choices":[{"index":0,"delta":{"content":",\\"usage\\":null"},"finish_reason":%b}]%b}'
+    nothing = b',"usage":' + space + b"null"
+    counted = b',"usage":{"prompt_tokens":1,"completion_tokens":2}'
+    events = [text % (b"null", nothing), text % (b'"stop"', counted), b'{"choices":[]' + nothing + b"}", USAGE]
+    shown = ChunkDecoder("p", show_usage=True).decode(events)
+    withheld = ChunkDecoder("p", show_usage=False).decode(events)
+    assert shown is not None
+    assert withheld is not None
+    assert shown.records == b"".join(b"data: " + event + b"\n\n" for event in events)
+    rest = [text % (b"null", b""), text % (b'"stop"', b""), b'{"choices":[]}']
+    assert withheld.records == b"".join(b"data: " + event + b"\n\n" for event in rest)
+    assert shown.usage == withheld.usage == Usage(1, 2)
+    assert shown.text == withheld.text == ',"usage":null' * 2
+
+
+def test_sound_is_kept_as_what_was_heard():
+    pieces = [chunk({"audio": {"id": "a", "transcript": "he"}}), chunk({"audio": {"data": "QQ==", "transcript": "y"}})]
+    delta = ChunkDecoder("p", show_usage=False).decode(pieces)
+    assert delta is not None
+    assert delta.text == "hey"
+    counts = {
+        "prompt_tokens": 9,
+        "completion_tokens": 8,
+        "prompt_tokens_details": {"audio_tokens": 3, "cache_write_tokens": 2},
+        "completion_tokens_details": {"audio_tokens": 5},
+    }
+    choice = {"message": {"content": None, "audio": {"transcript": "hey"}}, "finish_reason": "stop"}
+    reply = decode_reply("p", orjson.dumps({"choices": [choice], "usage": counts}))
+    assert reply.text == "hey"
+    assert reply.usage == Usage(9, 8, cache_write_tokens=2, input_audio_tokens=3, output_audio_tokens=5)
+
+
 def test_the_usage_is_passed_on_to_who_asked_for_it():
     assert ChunkDecoder("p", show_usage=True).decode([USAGE]).records == b"data: " + USAGE + b"\n\n"
 
