@@ -18,6 +18,7 @@ from gaia.chat.v1 import (
     persona_service_pb2,
     plain_chat_service_pb2,
     provider_service_pb2,
+    response_service_pb2,
     usage_service_pb2,
 )
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
@@ -58,6 +59,7 @@ CONTRACTS: Mapping[str, tuple[FileDescriptor, ...]] = {
         plain_chat_service_pb2.DESCRIPTOR,
         combined_chat_service_pb2.DESCRIPTOR,
         completion_service_pb2.DESCRIPTOR,
+        response_service_pb2.DESCRIPTOR,
         model_service_pb2.DESCRIPTOR,
         provider_service_pb2.DESCRIPTOR,
         usage_service_pb2.DESCRIPTOR,

@@ -20,6 +20,8 @@ from gaia.chat.v1 import (
     plain_chat_service_pb2_grpc,
     provider_service_pb2,
     provider_service_pb2_grpc,
+    response_service_pb2,
+    response_service_pb2_grpc,
     usage_service_pb2,
     usage_service_pb2_grpc,
 )
@@ -39,6 +41,7 @@ from services.chat.handlers_models import ModelHandlers
 from services.chat.handlers_personas import PersonaHandlers
 from services.chat.handlers_plain_chat import PlainChatHandlers
 from services.chat.handlers_providers import ProviderHandlers
+from services.chat.handlers_responses import ResponseHandlers
 from services.chat.handlers_usage import UsageHandlers
 from services.chat.health import HealthBoard
 from services.chat.ledger_postgres import PostgresLedger
@@ -72,6 +75,7 @@ SERVICES = (
     plain_chat_service_pb2.DESCRIPTOR.services_by_name["PlainChatService"],
     combined_chat_service_pb2.DESCRIPTOR.services_by_name["CombinedChatService"],
     completion_service_pb2.DESCRIPTOR.services_by_name["CompletionService"],
+    response_service_pb2.DESCRIPTOR.services_by_name["ResponseService"],
     provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"],
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
     usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"],
@@ -142,6 +146,9 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
                 ),
                 lambda server: completion_service_pb2_grpc.add_CompletionServiceServicer_to_server(
                     CompletionHandlers(completions, longest), server
+                ),
+                lambda server: response_service_pb2_grpc.add_ResponseServiceServicer_to_server(
+                    ResponseHandlers(completions, longest), server
                 ),
                 lambda server: provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(
                     ProviderHandlers(catalogue, board, utc_now, usage), server

@@ -13,6 +13,7 @@ from tests.support.mesh import Caller, Mesh
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
 
 GREET = {"message": "please greet"}
+RESPONSE = {"model": "gpt-5", "input": "please greet"}
 COMPLETION = {"model": "gpt-5", "messages": [{"role": "user", "content": "please greet"}]}
 IMAGE = {"category": "image", "description": "a red square"}
 
@@ -69,6 +70,8 @@ async def test_what_is_public_needs_no_key(mesh: Mesh, path: str, found: str):
         ("DELETE", "/api/v0.2/chat/history", None, 200, '"status":"success"'),
         ("POST", "/v1/chat/completions", COMPLETION, 200, '"chat.completion"'),
         ("POST", "/v1/chat/completions", {**COMPLETION, "stream": True}, 200, "data: [DONE]"),
+        ("POST", "/v1/responses", RESPONSE, 200, '"object":"response"'),
+        ("POST", "/v1/responses", {**RESPONSE, "stream": True}, 200, "event: response.completed"),
         ("POST", "/api/v1/assets/generate", IMAGE, 200, '"download_url"'),
         ("GET", "/api/v1/assets", None, 200, '"total"'),
         ("GET", "/api/v1/assets/test", None, 200, '"asset-service"'),

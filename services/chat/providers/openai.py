@@ -9,6 +9,7 @@ import openai
 
 from services.chat.catalogue import ModelSpec
 from services.chat.providers import errors
+from services.chat.providers import openai_responses_wire as responses
 from services.chat.providers.openai_wire import ChunkDecoder, decode_reply, encode_request, wants_usage
 from services.chat.providers.sse import EventReader, EventTooLarge
 from services.chat.providers.upstream import Upstream, drain, tls_context
@@ -24,9 +25,9 @@ class OpenAIProvider:
     """Implements `services.chat.providers.base.Provider`.
 
     `max_tokens_field` is `max_completion_tokens` at OpenAI, `max_tokens` at endpoints that know only the older name.
+    `dialects` holds the responses where the endpoint has them; what is no client's own request goes as a completion.
     """
 
-    dialects: AbstractSet[Dialect] = frozenset({Dialect.CHAT_COMPLETIONS})
     takes: AbstractSet[str] = frozenset(
         {
             "tools",
@@ -40,22 +41,25 @@ class OpenAIProvider:
         }
     )
 
-    def __init__(self, upstream: Upstream, *, max_tokens_field: str) -> None:
+    def __init__(self, upstream: Upstream, *, max_tokens_field: str, dialects: AbstractSet[Dialect]) -> None:
         self.id = upstream.provider
+        self.dialects = dialects
         self._upstream = upstream
         self._max_tokens_field = max_tokens_field
 
     async def complete(self, turn: Turn, model: ModelSpec) -> Reply:
         """Returns the whole reply."""
+        if turn.original is not None and turn.original.dialect is Dialect.RESPONSES:
+            body = responses.encode_request(turn.original, model.id, stream=False)
+            return responses.decode_reply(self.id, await self._upstream.fetch(responses.PATH, body))
         body = encode_request(turn, model.id, stream=False, max_tokens_field=self._max_tokens_field)
         return decode_reply(self.id, await self._upstream.fetch(PATH, body))
 
     async def stream(self, turn: Turn, model: ModelSpec) -> AsyncGenerator[Delta]:
         """Yields the reply as it arrives."""
-        body = encode_request(turn, model.id, stream=True, max_tokens_field=self._max_tokens_field)
+        path, body, decoder = self._exchange(turn, model)
         reader = EventReader()
-        decoder = ChunkDecoder(self.id, show_usage=wants_usage(turn), setting=self._upstream.setting)
-        async with aclosing(self._upstream.stream(PATH, body)) as chunks:
+        async with aclosing(self._upstream.stream(path, body)) as chunks:
             try:
                 async for chunk in chunks:
                     if (events := reader.feed(chunk)) and (delta := decoder.decode(events)) is not None:
@@ -78,6 +82,15 @@ class OpenAIProvider:
     async def close(self) -> None:
         """Closes its connections."""
         await self._upstream.close()
+
+    def _exchange(self, turn: Turn, model: ModelSpec) -> tuple[str, bytes, ChunkDecoder | responses.ResponseDecoder]:
+        """Returns where a stream is asked for, with what, and what decodes it."""
+        setting = self._upstream.setting
+        if turn.original is not None and turn.original.dialect is Dialect.RESPONSES:
+            body = responses.encode_request(turn.original, model.id, stream=True)
+            return responses.PATH, body, responses.ResponseDecoder(self.id, setting=setting)
+        body = encode_request(turn, model.id, stream=True, max_tokens_field=self._max_tokens_field)
+        return PATH, body, ChunkDecoder(self.id, show_usage=wants_usage(turn), setting=setting)
 
 
 def connect_openai(
@@ -112,4 +125,7 @@ def connect_openai(
         setting=setting,
         now=now,
     )
-    return OpenAIProvider(upstream, max_tokens_field="max_completion_tokens" if is_openai else "max_tokens")
+    if is_openai:
+        both = frozenset({Dialect.CHAT_COMPLETIONS, Dialect.RESPONSES})
+        return OpenAIProvider(upstream, max_tokens_field="max_completion_tokens", dialects=both)
+    return OpenAIProvider(upstream, max_tokens_field="max_tokens", dialects=frozenset({Dialect.CHAT_COMPLETIONS}))
