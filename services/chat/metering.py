@@ -15,7 +15,8 @@ from services.chat.ledger import Entry, Exchange, Ledger, Limits, Opening, Refus
 from services.chat.pricing import PriceBook
 from services.chat.tokens import most_tokens, turn_tokens
 from services.chat.turn import Turn, Usage
-from shared.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
+from services.chat.unseen import has_unseen_input, tools_of_the_provider
+from shared.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable, Violation
 from shared.identity.principal import Principal
 from shared.rates.tokens import TokenLimit
 
@@ -237,7 +238,10 @@ class Meter:
 
     def _worst(self, turn: Turn, candidates: Sequence[ModelSpec], max_output_tokens: int | None) -> Decimal:
         now = self.now()
-        input_tokens = most_tokens(turn)
+        if places := tools_of_the_provider(turn):
+            what = "is run by the provider, and what that costs is not known before; a budget must hold this call"
+            raise InvalidArgument.of(*(Violation(place, what) for place in places))
+        stated, has_more = most_tokens(turn), has_unseen_input(turn)
         worst = NOTHING
         for model in candidates:
             prices = self.prices.at(model.provider, model.id, now)
@@ -254,6 +258,7 @@ class Meter:
                 raise InvalidArgument.field(
                     "max_tokens", f"must be given: a budget holds this call, and {model.id} has no known longest reply"
                 )
+            input_tokens = max(stated, _window(model)) if has_more else stated
             worst = max(worst, prices.worst(input_tokens, output_tokens or 0))
         return worst
 
@@ -274,6 +279,15 @@ class Meter:
             except Unavailable:
                 continue
             return
+
+
+def _window(model: ModelSpec) -> int:
+    if model.context_window is None:
+        raise InvalidArgument(
+            f"the request stands for more than it holds, and {model.id} has no known window; a budget must hold this "
+            "call: send the whole input"
+        )
+    return model.context_window
 
 
 def check_model(caller: Principal, model: ModelSpec) -> None:

@@ -12,6 +12,7 @@ from openai.types.responses import Response
 
 from tests.integration.chat.conftest import PROVIDER_KEY, Client, outcome, parsed, refusal
 from tests.integration.chat.scripted_provider import Exchange, ScriptedProvider, claude_message, claude_stream
+from tests.integration.chat.test_budgets import limit
 
 LOCAL = {"model": "local-echo", "input": "hi"}
 OPENAI = {"model": "gpt-4o", "input": "hi"}
@@ -281,6 +282,28 @@ class TestPassedOn:
         for body in (OPENAI, {**OPENAI, "stream": True}):
             parts, error = await outcome(call(client, body))
             assert (error.code, parts) == (grpc.StatusCode.RESOURCE_EXHAUSTED, [])
+
+
+class TestBudgets:
+    async def test_what_openai_keeps_is_held_to_a_budget_as_a_whole_window(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        # gpt-4o reads 128,000 tokens at the most, for 0.32 dollars.
+        await limit(client, limits={"monthly_budget_usd": "0.3"})
+        openai_upstream.script = lambda exchange: exchange.reply(200, WHOLE)
+        body = {**OPENAI, "max_output_tokens": 16}
+        await respond(client, body)
+        error = await refusal(call(client, {**body, "previous_response_id": "resp_1"}))
+        assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "may cost up to 0.32" in error.message
+        assert len(openai_upstream.requests) == 1
+
+    async def test_what_openai_runs_cannot_be_held_by_a_budget(self, client: Client, openai_upstream: ScriptedProvider):
+        await limit(client, limits={"monthly_budget_usd": "5"})
+        error = await refusal(call(client, {**OPENAI, "tools": [{"type": "web_search"}]}))
+        assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert error.message.startswith("tools[0].type: is run by the provider")
+        assert openai_upstream.requests == []
 
 
 @pytest.mark.parametrize(
