@@ -1,5 +1,6 @@
 """OpenAI's responses through the service: passed on to OpenAI, translated for Claude, the local provider and others."""
 
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -10,9 +11,19 @@ from gaia.chat.v1.response_service_pb2_grpc import ResponseServiceStub
 from google.api.httpbody_pb2 import HttpBody
 from openai.types.responses import Response
 
-from tests.integration.chat.conftest import PROVIDER_KEY, Client, outcome, parsed, refusal
-from tests.integration.chat.scripted_provider import Exchange, ScriptedProvider, claude_message, claude_stream
+from services.chat.settings import CompatibleEndpoint
+from shared.rpc.channel import connect
+from tests.integration.chat.conftest import PROVIDER_KEY, Client, Running, outcome, parsed, refusal
+from tests.integration.chat.scripted_provider import (
+    Exchange,
+    ScriptedProvider,
+    claude_message,
+    claude_stream,
+    openai_chunk,
+    openai_usage,
+)
 from tests.integration.chat.test_budgets import limit
+from tests.support.auth import Auth
 
 LOCAL = {"model": "local-echo", "input": "hi"}
 OPENAI = {"model": "gpt-4o", "input": "hi"}
@@ -202,6 +213,38 @@ class TestTranslated:
         reply = (await client.messages())[-1]
         assert (reply["content"], reply["is_complete"]) == ("half ", False)
 
+    async def test_other_endpoints_of_openais_family_are_asked_for_a_completion(
+        self, running_chat: Running, auth: Auth, openai_upstream: ScriptedProvider
+    ):
+        chunks = [openai_chunk({"content": "hel"}), openai_chunk({"content": "lo"}), openai_chunk({}, "stop")]
+
+        async def script(exchange: Exchange) -> None:
+            await exchange.begin()
+            await exchange.events(*chunks, openai_usage(7, 3), b"[DONE]")
+            await exchange.end()
+
+        openai_upstream.script = script
+        endpoint = CompatibleEndpoint(id="mine", base_url=openai_upstream.url + "/v1", models=("house-model",))
+        async with running_chat(openai_compatible=(endpoint,)) as address, connect(address) as channel:
+            client = Client(channel, (("x-api-key", await auth.new_key()),), auth.owner_url)
+            events = await stream(client, {"model": "mine/house-model", "input": "hi", "instructions": "be kind"})
+        assert events[-1]["response"]["output"][0]["content"][0]["text"] == "hello"
+        assert events[-1]["response"]["usage"]["total_tokens"] == 10
+        [asked] = openai_upstream.requests
+        assert asked.path == "/v1/chat/completions"
+        assert asked.body["messages"] == [
+            {"role": "system", "content": "be kind"},
+            {"role": "user", "content": "hi"},
+        ]
+
+    async def test_the_same_request_with_its_key_is_told_again(self, client: Client, claude_upstream: ScriptedProvider):
+        claude_upstream.script = lambda exchange: _claude(exchange, claude_stream(["Hel", "lo"]))
+        keyed = replace(client, metadata=(*client.metadata, ("idempotency-key", "once")))
+        first, again = await stream(keyed, CLAUDE), await stream(keyed, CLAUDE)
+        assert len(claude_upstream.requests) == 1
+        assert again[-1]["response"] == first[-1]["response"]
+        assert [event["sequence_number"] for event in again] == list(range(len(again)))
+
 
 class TestPassedOn:
     async def test_every_field_reaches_openai_known_or_not(self, client: Client, openai_upstream: ScriptedProvider):
@@ -276,6 +319,13 @@ class TestPassedOn:
         error = await refusal(call(client, OPENAI))
         assert error.code is grpc.StatusCode.INTERNAL
         assert "no response" in error.message
+
+    async def test_the_same_stream_with_its_key_is_told_again(self, client: Client, openai_upstream: ScriptedProvider):
+        text = {"type": "response.output_text.delta", "delta": "hello"}
+        openai_upstream.script = streaming(record(text), record({"type": "response.completed", "response": WHOLE}))
+        keyed = replace(client, metadata=(*client.metadata, ("idempotency-key", "once")))
+        assert await stream(keyed, OPENAI) == await stream(keyed, OPENAI)
+        assert len(openai_upstream.requests) == 1
 
     async def test_a_status_keeps_its_class(self, client: Client, openai_upstream: ScriptedProvider):
         openai_upstream.script = lambda exchange: exchange.reply(429, {"error": {"message": "slow down"}})
