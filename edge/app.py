@@ -14,6 +14,7 @@ from gaia.chat.v1 import (
     combined_chat_service_pb2,
     completion_service_pb2,
     conversation_service_pb2,
+    message_service_pb2,
     model_service_pb2,
     persona_service_pb2,
     plain_chat_service_pb2,
@@ -60,6 +61,7 @@ CONTRACTS: Mapping[str, tuple[FileDescriptor, ...]] = {
         combined_chat_service_pb2.DESCRIPTOR,
         completion_service_pb2.DESCRIPTOR,
         response_service_pb2.DESCRIPTOR,
+        message_service_pb2.DESCRIPTOR,
         model_service_pb2.DESCRIPTOR,
         provider_service_pb2.DESCRIPTOR,
         usage_service_pb2.DESCRIPTOR,
@@ -80,8 +82,8 @@ HEADERS = HeaderRules(
     ),
     # The key is read here and goes no further; identity is set here and comes from nowhere else.
     reserved=("authorization", "x-api-key", "x-gaia-", "cookie"),
-    # What a translation between dialects had to drop is told, never silent.
-    returned=(*HeaderRules().returned, "gaia-left-out", "gaia-cache"),
+    # What a translation between dialects had to drop is told, never silent; so is a count that is none.
+    returned=(*HeaderRules().returned, "gaia-left-out", "gaia-cache", "gaia-estimated"),
 )
 EXPOSED = (
     "x-request-id",
@@ -93,6 +95,7 @@ EXPOSED = (
     "x-ratelimit-reset",
     "gaia-left-out",
     "gaia-cache",
+    "gaia-estimated",
 )
 """Response headers that a page of another origin may read."""
 # What is not known is null, so that clients can index every field that the contract names.

@@ -27,6 +27,7 @@ def fit(turn: Turn, provider: str, takes: AbstractSet[str]) -> tuple[Turn, tuple
     must_call = turn.tool_choice is not None and turn.tool_choice.mode in (ToolMode.REQUIRED, ToolMode.NAMED)
     if must_call and "tools" not in takes:
         raise InvalidArgument.field("tool_choice", f"{provider} cannot call tools; send auto or none")
+    worded = "reasoning_effort" in takes
     left_out = [
         name
         for name, is_set in (
@@ -36,8 +37,9 @@ def fit(turn: Turn, provider: str, takes: AbstractSet[str]) -> tuple[Turn, tuple
             ("stop", bool(turn.stop)),
             ("tools", bool(turn.tools)),
             ("parallel_tool_calls", turn.parallel_tool_calls is not None),
-            ("reasoning_effort", turn.reasoning_effort is not None),
-            ("thinking", bool(turn.thinking_tokens)),
+            ("reasoning_effort", turn.reasoning_effort is not None and turn.thinking_tokens is None),
+            # Both say the same: thinking is left out where the provider takes neither.
+            ("thinking", turn.thinking_tokens is not None and not (turn.reasoning_effort and worded)),
         )
         if is_set and _FIELDS.get(name, name) not in takes
     ]

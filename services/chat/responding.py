@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.chat.catalogue import ModelSpec
 from services.chat.fitting import fit
@@ -17,6 +18,10 @@ from services.chat.resilience.verdicts import FAULTS
 from services.chat.selection import Selection
 from services.chat.turn import Delta, Dialect, Reply, ReplyBuilder, Turn
 from shared.errors import GaiaError, InvalidArgument
+
+_NOTHING: AbstractSet[str] = frozenset()
+_THINKING = frozenset({"reasoning_effort", "thinking_tokens"})
+_SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 
 FAIR_MILLISECONDS = 10_000
 """A caller may set any time limit; missing a shorter one says nothing about the provider."""
@@ -68,7 +73,10 @@ class Responder:
     def fit(self, turn: Turn, model: ModelSpec) -> tuple[Turn, tuple[str, ...]]:
         """Returns the turn as the model's provider can take it, and what was left out."""
         provider = self.providers[model.provider]
-        return fit(turn, provider.id, provider.takes)
+        if turn.thinking_tokens == 0 and "reasoning" not in model.capabilities:
+            # Not to think is what such a model does anyway.
+            turn = replace(turn, thinking_tokens=None)
+        return fit(turn, provider.id, provider.takes - _not_taken(model))
 
     def speaks(self, model: ModelSpec, dialect: Dialect) -> bool:
         """Whether a model's provider speaks a dialect."""
@@ -245,6 +253,12 @@ def _has_content(delta: Delta) -> bool:
     return bool(
         delta.text or delta.tool_calls or delta.thinking or delta.signature or delta.redacted or delta.other_choices
     )
+
+
+def _not_taken(model: ModelSpec) -> AbstractSet[str]:
+    """Fields that the model's provider takes, and the model does not."""
+    thinking = _NOTHING if "reasoning" in model.capabilities else _THINKING
+    return thinking if model.supports_temperature else thinking | _SAMPLING
 
 
 def _milliseconds_since(began: float) -> float:

@@ -12,6 +12,8 @@ from gaia.chat.v1 import (
     completion_service_pb2_grpc,
     conversation_service_pb2,
     conversation_service_pb2_grpc,
+    message_service_pb2,
+    message_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
     persona_service_pb2,
@@ -33,10 +35,12 @@ from services.chat.combining import Combined
 from services.chat.completing import Completions
 from services.chat.conversations import Conversations
 from services.chat.conversations_postgres import PostgresConversations
+from services.chat.counting import Counting
 from services.chat.handlers_chat import ChatHandlers
 from services.chat.handlers_combined import CombinedChatHandlers
 from services.chat.handlers_completion import CompletionHandlers
 from services.chat.handlers_conversations import ConversationHandlers
+from services.chat.handlers_messages import MessageHandlers
 from services.chat.handlers_models import ModelHandlers
 from services.chat.handlers_personas import PersonaHandlers
 from services.chat.handlers_plain_chat import PlainChatHandlers
@@ -76,6 +80,7 @@ SERVICES = (
     combined_chat_service_pb2.DESCRIPTOR.services_by_name["CombinedChatService"],
     completion_service_pb2.DESCRIPTOR.services_by_name["CompletionService"],
     response_service_pb2.DESCRIPTOR.services_by_name["ResponseService"],
+    message_service_pb2.DESCRIPTOR.services_by_name["MessageService"],
     provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"],
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
     usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"],
@@ -149,6 +154,9 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
                 ),
                 lambda server: response_service_pb2_grpc.add_ResponseServiceServicer_to_server(
                     ResponseHandlers(completions, longest), server
+                ),
+                lambda server: message_service_pb2_grpc.add_MessageServiceServicer_to_server(
+                    MessageHandlers(completions, Counting(catalogue, responder), longest), server
                 ),
                 lambda server: provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(
                     ProviderHandlers(catalogue, board, utc_now, usage), server

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-OLDEST_MAJOR = 20
+OLDEST_MAJOR = 22
 """What the pinned programs ask for in their `engines`."""
 
 

@@ -8,6 +8,7 @@ import orjson
 
 from services.chat.dialects import openai_chat
 from services.chat.dialects.base import Stamp
+from services.chat.dialects.json_body import read_object
 from services.chat.dialects.openai_chat_reply import DONE, ChunkWriter, completion
 from services.chat.turn import Reply
 from shared.errors import InvalidArgument, Violation
@@ -28,12 +29,7 @@ class CombinedRequest:
 
 def parse(data: bytes) -> CombinedRequest:
     """Reads a request. Raises InvalidArgument that names all fields that are wrong."""
-    try:
-        fields = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise InvalidArgument.field("body", f"is no JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise InvalidArgument.field("body", "must be a JSON object")
+    fields = read_object(data)
     if fields.get("stream") not in (None, True, False):
         raise InvalidArgument.field("stream", "must be true or false")
     stream = fields.get("stream") is True

@@ -7,6 +7,7 @@ from typing import Any
 from services.chat.dialects import openai_checks as checks
 from services.chat.dialects import openai_content
 from services.chat.dialects.base import Stamp
+from services.chat.dialects.json_body import read_object
 from services.chat.dialects.openai_chat_reply import DONE, ChunkWriter, completion, error_record
 from services.chat.dialects.openai_chat_tools import check_tools, translate_choice, translate_tools
 from services.chat.records import Stored
@@ -188,7 +189,7 @@ class CompletionRequest:
 
 def parse(data: bytes) -> CompletionRequest:
     """Reads a request. Raises InvalidArgument that names all fields that are wrong."""
-    return checked(checks.read_object(data))
+    return checked(read_object(data))
 
 
 def checked(body: Mapping[str, Any]) -> CompletionRequest:

@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-import orjson
-
-from shared.errors import InvalidArgument, Violation
+from shared.errors import Violation
 
 MAX_MODEL_NAME = 200
 MAX_VIOLATIONS = 20
@@ -14,26 +12,6 @@ MAX_VIOLATIONS = 20
 
 Check = Callable[[Any], str]
 """Returns what a value must be, and nothing where it is that."""
-
-_MAX_DEPTH = 250
-"""orjson writes 254 levels; what answers a request has some around those of the request."""
-
-
-def read_object(data: bytes) -> dict[str, Any]:
-    """Reads the body of a request. Raises InvalidArgument for what is no JSON object."""
-    try:
-        body = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise InvalidArgument.field("body", f"is no JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise InvalidArgument.field("body", "must be a JSON object")
-    if data.count(b"{") + data.count(b"[") > _MAX_DEPTH:
-        # Only then can it be as deep, and nothing measures it as fast as writing it.
-        try:
-            orjson.dumps([[[[body]]]])
-        except TypeError as error:
-            raise InvalidArgument.field("body", f"must nest no more than {_MAX_DEPTH} levels deep") from error
-    return body
 
 
 def faults(body: Mapping[str, Any], checks: Mapping[str, Check], required: AbstractSet[str]) -> list[Violation]:

@@ -8,6 +8,7 @@ from typing import Any
 from services.chat.dialects import openai_checks as checks
 from services.chat.dialects import openai_responses_input as conversation
 from services.chat.dialects.base import Stamp
+from services.chat.dialects.json_body import read_object
 from services.chat.dialects.openai_content import SAYS_NOTHING, says_something
 from services.chat.dialects.openai_responses_reasoning import is_gaias
 from services.chat.dialects.openai_responses_reply import error_record, response
@@ -175,7 +176,7 @@ class ResponseRequest:
 
 def parse(data: bytes) -> ResponseRequest:
     """Reads a request. Raises InvalidArgument that names all fields that are wrong."""
-    body = checks.read_object(data)
+    body = read_object(data)
     violations = checks.faults(body, _CHECKS, _REQUIRED)
     if body.get("input") is not None:
         violations += conversation.check_input(body["input"])

@@ -1,7 +1,7 @@
 """Anthropic's Claude."""
 
 import datetime as dt
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 
@@ -9,22 +9,31 @@ import anthropic
 
 from services.chat.catalogue import ModelSpec
 from services.chat.providers import errors
-from services.chat.providers.anthropic_reply import EventDecoder, decode_reply
+from services.chat.providers.anthropic_reply import EventDecoder, decode_count, decode_reply
 from services.chat.providers.anthropic_request import encode_request
 from services.chat.providers.sse import EventReader, EventTooLarge
 from services.chat.providers.upstream import Upstream, drain, tls_context
 from services.chat.turn import Delta, Dialect, Reply, Turn
 
 PATH = "/v1/messages"
+COUNT_PATH = "/v1/messages/count_tokens"
 PROBE_PATH = "/v1/models"
 
 
 class AnthropicProvider:
     """Implements `services.chat.providers.base.Provider`."""
 
-    dialects: AbstractSet[Dialect] = frozenset()
+    dialects: AbstractSet[Dialect] = frozenset({Dialect.MESSAGES})
     takes: AbstractSet[str] = frozenset(
-        {"tools", "response_schema", "stop", "reasoning_effort", "parallel_tool_calls", "end_user"}
+        {
+            "tools",
+            "response_schema",
+            "stop",
+            "reasoning_effort",
+            "thinking_tokens",
+            "parallel_tool_calls",
+            "end_user",
+        }
     )
 
     def __init__(self, upstream: Upstream) -> None:
@@ -33,18 +42,25 @@ class AnthropicProvider:
 
     async def complete(self, turn: Turn, model: ModelSpec) -> Reply:
         """Returns the whole reply."""
-        return decode_reply(self.id, await self._upstream.fetch(PATH, encode_request(turn, model.id, stream=False)))
+        body = encode_request(turn, model.id, stream=False)
+        return decode_reply(self.id, await self._upstream.fetch(PATH, body, headers=_headers(turn)))
+
+    async def count_tokens(self, turn: Turn, model: ModelSpec) -> int:
+        """Returns how many tokens the turn has, as Anthropic counts them; see `services.chat.counting`."""
+        body = encode_request(turn, model.id, stream=False)
+        return decode_count(self.id, await self._upstream.fetch(COUNT_PATH, body, headers=_headers(turn)))
 
     async def stream(self, turn: Turn, model: ModelSpec) -> AsyncGenerator[Delta]:
         """Yields the reply as it arrives."""
         body = encode_request(turn, model.id, stream=True)
         reader = EventReader()
-        decoder = EventDecoder(self.id, self._upstream.setting)
-        async with aclosing(self._upstream.stream(PATH, body)) as chunks:
+        decoder = EventDecoder(self.id, self._upstream.setting, keeps_records=turn.original is not None)
+        async with aclosing(self._upstream.stream(PATH, body, headers=_headers(turn))) as chunks:
             try:
                 async for chunk in chunks:
-                    if (events := reader.feed(chunk)) and (delta := decoder.decode(events)) is not None:
-                        yield delta
+                    if events := reader.feed(chunk):
+                        for delta in decoder.decode(events):
+                            yield delta
                     if decoder.failure is not None:
                         raise decoder.failure
                     if decoder.done:
@@ -52,7 +68,7 @@ class AnthropicProvider:
                         break
             except EventTooLarge as error:
                 raise errors.nonsense(self.id, "an event of several megabytes") from error
-        if (delta := decoder.decode(reader.end())) is not None:
+        for delta in decoder.decode(reader.end()):
             yield delta
         decoder.check_end()
 
@@ -63,6 +79,10 @@ class AnthropicProvider:
     async def close(self) -> None:
         """Closes its connections."""
         await self._upstream.close()
+
+
+def _headers(turn: Turn) -> Mapping[str, str]:
+    return turn.original.headers if turn.original is not None else {}
 
 
 def connect_anthropic(

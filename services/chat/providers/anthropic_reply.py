@@ -1,13 +1,17 @@
-"""Replies and deltas out of what Anthropic's messages API sends. Thinking is not part of the reply's text."""
+"""Replies and deltas out of what Anthropic's messages API sends. Thinking is not part of the reply's text.
+
+For a client of this dialect the bytes are passed on as they came; what they say is read beside.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from services.chat.providers import errors
 from services.chat.providers.checked import count, text
-from services.chat.turn import Delta, FinishReason, Reply, ToolCall, ToolCallDelta, Usage
+from services.chat.turn import Delta, FinishReason, Reply, Thinking, ToolCall, ToolCallDelta, Usage
 from shared.errors import GaiaError
 
 _REASONS: Mapping[str, FinishReason] = {
@@ -35,17 +39,34 @@ def decode_reply(provider: str, body: bytes) -> Reply:
             ],
             finish_reason=_REASONS.get(decoded["stop_reason"], FinishReason.STOP),
             usage=_usage({}, decoded["usage"]),
+            thinking=[
+                Thinking(text(block["thinking"]), text(block.get("signature") or ""))
+                if block["type"] == "thinking"
+                else Thinking(redacted=text(block["data"]))
+                for block in blocks
+                if block["type"] in ("thinking", "redacted_thinking")
+            ],
+            body=body,
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise errors.nonsense(provider, "something that is no message") from error
 
 
-class EventDecoder:
-    """Decodes the events of one stream."""
+def decode_count(provider: str, body: bytes) -> int:
+    """Decodes how many tokens a request has. Raises BadUpstream for what is no count."""
+    try:
+        return count(orjson.loads(body)["input_tokens"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise errors.nonsense(provider, "something that is no count of tokens") from error
 
-    def __init__(self, provider: str, setting: str = "") -> None:
+
+class EventDecoder:
+    """Decodes the events of one stream. `keeps_records`: the client is to get them as they came."""
+
+    def __init__(self, provider: str, setting: str = "", *, keeps_records: bool = False) -> None:
         self._provider = provider
         self._setting = setting
+        self._keeps_records = keeps_records
         self._usage: Mapping[str, Any] = {}
         self._tools: dict[int, int] = {}  # a tool call's number among the calls, by its number among the blocks
         self._whole_inputs: dict[int, str] = {}
@@ -53,26 +74,27 @@ class EventDecoder:
         self.done = False
         self.failure: GaiaError | None = None
 
-    def decode(self, events: Sequence[bytes]) -> Delta | None:
-        """Decodes events that arrived together; None where they add nothing.
+    def decode(self, events: Sequence[bytes]) -> list[Delta]:
+        """Decodes events that arrived together: one delta, several where pieces of thinking end among them, or none.
 
         An error or nonsense among them is put down as `failure`, so that what came before it is not lost.
         """
-        delta = Delta()
-        texts: list[str] = []
-        calls: list[ToolCallDelta] = []
+        gathered = [_Gathered()]
         for data in events:
             try:
                 event = orjson.loads(data)
-                self._take(event, texts, calls, delta)
+                if gathered[-1].ended_thinking:
+                    gathered.append(_Gathered())
+                self._take(event, gathered[-1])
+                if self._keeps_records:
+                    gathered[-1].keep(event["type"], data, is_last=self.done)
             except GaiaError as failure:
                 self.failure = failure
             except (ValueError, TypeError, KeyError, AttributeError):
                 self.failure = errors.nonsense(self._provider, "an event that is none")
             if self.done or self.failure is not None:
                 break
-        delta.text, delta.tool_calls = "".join(texts), calls
-        return delta if delta.text or calls or delta.finish_reason is not None or delta.usage is not None else None
+        return [delta for one in gathered if (delta := one.delta()) is not None]
 
     def check_end(self) -> None:
         """Raises the failure, or the error of a stream that was over before the reply was."""
@@ -81,25 +103,25 @@ class EventDecoder:
         if not (self.done and self._finished):
             raise errors.cut(self._provider)
 
-    def _take(self, event: Mapping[str, Any], texts: list[str], calls: list[ToolCallDelta], delta: Delta) -> None:
+    def _take(self, event: Mapping[str, Any], gathered: "_Gathered") -> None:
         match event["type"]:
             case "content_block_delta":
-                self._take_piece(event["index"], event["delta"], texts, calls)
+                self._take_piece(event["index"], event["delta"], gathered)
             case "content_block_start":
-                self._take_block(event["index"], event["content_block"], texts, calls)
+                self._take_block(event["index"], event["content_block"], gathered)
             case "content_block_stop":
                 whole = self._whole_inputs.pop(event["index"], "")
                 if whole:
-                    calls.append(ToolCallDelta(self._tools[event["index"]], arguments=whole))
+                    gathered.calls.append(ToolCallDelta(self._tools[event["index"]], arguments=whole))
             case "message_start":
                 self._usage = event["message"]["usage"]
-                delta.usage = _usage({}, self._usage)
+                gathered.usage = _usage({}, self._usage)
             case "message_delta":
                 # The counts of this event are those of the whole message so far.
-                delta.usage = _usage(self._usage, event["usage"])
+                gathered.usage = _usage(self._usage, event["usage"])
                 if reason := event["delta"].get("stop_reason"):
                     self._finished = True
-                    delta.finish_reason = _REASONS.get(reason, FinishReason.STOP)
+                    gathered.finish_reason = _REASONS.get(reason, FinishReason.STOP)
             case "message_stop":
                 self.done = True
             case "error":
@@ -107,21 +129,75 @@ class EventDecoder:
             case _:
                 pass  # `ping`, and kinds to come, which the API asks clients to pass over
 
-    def _take_block(self, index: int, block: Mapping[str, Any], texts: list[str], calls: list[ToolCallDelta]) -> None:
-        if block["type"] == "text":
-            texts.append(text(block.get("text") or ""))
-        elif block["type"] == "tool_use":
-            self._tools[index] = len(self._tools)
-            calls.append(ToolCallDelta(self._tools[index], text(block["id"]), text(block["name"])))
-            # Arguments come in pieces; a call without pieces has them here, or has none.
-            self._whole_inputs[index] = orjson.dumps(block.get("input") or {}).decode()
+    def _take_block(self, index: int, block: Mapping[str, Any], gathered: "_Gathered") -> None:
+        match block["type"]:
+            case "text":
+                gathered.texts.append(text(block.get("text") or ""))
+            case "tool_use":
+                self._tools[index] = len(self._tools)
+                gathered.calls.append(ToolCallDelta(self._tools[index], text(block["id"]), text(block["name"])))
+                # Arguments come in pieces; a call without pieces has them here, or has none.
+                self._whole_inputs[index] = orjson.dumps(block.get("input") or {}).decode()
+            case "thinking":
+                gathered.thoughts.append(text(block.get("thinking") or ""))
+            case "redacted_thinking":
+                gathered.redacted = text(block["data"])
 
-    def _take_piece(self, index: int, piece: Mapping[str, Any], texts: list[str], calls: list[ToolCallDelta]) -> None:
-        if piece["type"] == "text_delta":
-            texts.append(text(piece["text"]))
-        elif piece["type"] == "input_json_delta" and index in self._tools and piece["partial_json"]:
-            self._whole_inputs.pop(index, None)
-            calls.append(ToolCallDelta(self._tools[index], arguments=text(piece["partial_json"])))
+    def _take_piece(self, index: int, piece: Mapping[str, Any], gathered: "_Gathered") -> None:
+        match piece["type"]:
+            case "text_delta":
+                gathered.texts.append(text(piece["text"]))
+            case "input_json_delta" if index in self._tools and piece["partial_json"]:
+                self._whole_inputs.pop(index, None)
+                gathered.calls.append(ToolCallDelta(self._tools[index], arguments=text(piece["partial_json"])))
+            case "thinking_delta":
+                gathered.thoughts.append(text(piece["thinking"]))
+            case "signature_delta":
+                gathered.signature = text(piece["signature"])
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What events that arrived together say, piece by piece."""
+
+    texts: list[str] = field(default_factory=list)
+    calls: list[ToolCallDelta] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    records: list[bytes] = field(default_factory=list)
+    signature: str = ""
+    redacted: str = ""
+    last_record: bytes = b""
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+    @property
+    def ended_thinking(self) -> bool:
+        """Whether a piece of thinking is complete, so that the next one needs a delta of its own."""
+        return bool(self.signature or self.redacted)
+
+    def keep(self, kind: str, data: bytes, *, is_last: bool) -> None:
+        """Keeps an event as it came."""
+        record = b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+        if is_last:
+            self.last_record = record
+        else:
+            self.records.append(record)
+
+    def delta(self) -> Delta | None:
+        """Returns it all as a delta; None where nothing was said."""
+        delta = Delta(
+            text="".join(self.texts),
+            tool_calls=self.calls,
+            finish_reason=self.finish_reason,
+            usage=self.usage,
+            thinking="".join(self.thoughts),
+            signature=self.signature,
+            redacted=self.redacted,
+            records=b"".join(self.records),
+            last_record=self.last_record,
+        )
+        says = delta.text or self.calls or delta.thinking or self.ended_thinking or delta.records or delta.last_record
+        return delta if says or self.finish_reason is not None or self.usage is not None else None
 
 
 def _usage(first: Mapping[str, Any], last: Mapping[str, Any]) -> Usage:
@@ -130,11 +206,15 @@ def _usage(first: Mapping[str, Any], last: Mapping[str, Any]) -> Usage:
         return count(first.get(name) if value is None else value)
 
     cached = tokens("cache_read_input_tokens")
+    written = tokens("cache_creation_input_tokens")
+    creation = last.get("cache_creation") or first.get("cache_creation") or {}
     details = last.get("output_tokens_details") or {}
     return Usage(
         # What was read from the cache or written to it is counted beside the rest.
-        input_tokens=tokens("input_tokens") + cached + tokens("cache_creation_input_tokens"),
+        input_tokens=tokens("input_tokens") + cached + written,
         output_tokens=tokens("output_tokens"),
         cached_input_tokens=cached,
         reasoning_tokens=count(details.get("thinking_tokens")),
+        cache_write_tokens=written,
+        cache_write_1h_tokens=min(count(creation.get("ephemeral_1h_input_tokens")), written),
     )

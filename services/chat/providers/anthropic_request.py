@@ -39,7 +39,18 @@ _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
 def encode_request(turn: Turn, model: str, *, stream: bool) -> bytes:
-    """Encodes a turn. Raises InvalidArgument for what the API has no counterpart of."""
+    """Encodes a turn: its original as it is, if it has one. Raises InvalidArgument for what has no counterpart."""
+    if turn.original is None:
+        body = _body(turn, model)
+    else:
+        body = {**turn.original.body, "model": model}
+        body.pop("stream", None)
+    if stream:
+        body["stream"] = True
+    return orjson.dumps(body)
+
+
+def _body(turn: Turn, model: str) -> dict[str, Any]:
     system, messages = _split_system(turn.messages)
     body: dict[str, Any] = {
         "model": model,
@@ -54,10 +65,12 @@ def encode_request(turn: Turn, model: str, *, stream: bool) -> bytes:
         body["tools"] = [_tool(tool.name, tool.description, tool.parameters, tool.strict) for tool in turn.tools]
         if choice := _tool_choice(turn.tool_choice, turn.parallel_tool_calls):
             body["tool_choice"] = choice
+    if turn.thinking_tokens:
+        body["thinking"] = {"type": "enabled", "budget_tokens": turn.thinking_tokens}
     output: dict[str, Any] = {}
     if turn.response_schema is not None:
         output["format"] = {"type": "json_schema", "schema": turn.response_schema.schema}
-    if turn.reasoning_effort == "none":
+    if turn.reasoning_effort == "none" or turn.thinking_tokens == 0:
         body["thinking"] = {"type": "disabled"}
     elif turn.reasoning_effort is not None:
         if turn.reasoning_effort not in EFFORTS:
@@ -68,9 +81,7 @@ def encode_request(turn: Turn, model: str, *, stream: bool) -> bytes:
         body["output_config"] = output
     if turn.end_user is not None:
         body["metadata"] = {"user_id": turn.end_user}
-    if stream:
-        body["stream"] = True
-    return orjson.dumps(body)
+    return body
 
 
 def _split_system(messages: Sequence[Message]) -> tuple[str, Sequence[Message]]:
@@ -134,15 +145,16 @@ def _source(image: Image, number: int) -> dict[str, Any]:
 
 
 def _tool_use(call: ToolCall, number: int) -> dict[str, Any]:
+    written = call.arguments or "{}"
     try:
-        arguments = orjson.loads(call.arguments or "{}")
+        is_object = isinstance(orjson.loads(written), dict)
     except orjson.JSONDecodeError:
-        arguments = None
-    if not isinstance(arguments, dict):
+        is_object = False
+    if not is_object:
         raise InvalidArgument.field(
             f"messages[{number}].tool_calls", f"the arguments of {call.name[:64]} must be a JSON object for Claude"
         )
-    return {"type": "tool_use", "id": _tool_id(call.id), "name": call.name, "input": arguments}
+    return {"type": "tool_use", "id": _tool_id(call.id), "name": call.name, "input": orjson.Fragment(written)}
 
 
 def _tool_id(tool_call_id: str) -> str:

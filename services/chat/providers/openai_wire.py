@@ -1,6 +1,7 @@
 """OpenAI's chat completions as a provider speaks them: requests out of turns, replies and deltas out of its bytes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from services.chat.turn import (
     FinishReason,
     Image,
     Message,
+    Part,
     Reply,
     Role,
     Text,
@@ -72,6 +74,7 @@ def decode_reply(provider: str, body: bytes) -> Reply:
             usage=decode_usage(decoded.get("usage")),
             body=body,
             other_choices=[_said(other["message"]) for other in others],
+            thinking=[Thinking(thought)] if (thought := _thought(message)) else (),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise errors.nonsense(provider, "something that is no chat completion") from error
@@ -164,6 +167,8 @@ class ChunkDecoder:
     ) -> None:
         index, added, reason = choice.get("index") or 0, choice.get("delta") or {}, choice.get("finish_reason")
         piece = _said(added)
+        if not index and (thought := _thought(added)):
+            delta.thinking += thought
         if reason:
             self._finished = True
         if index:
@@ -202,12 +207,18 @@ def _without_usage(event: bytes, chunk: dict[str, Any]) -> bytes:
     return orjson.dumps(chunk)
 
 
+def _thought(said: Mapping[str, Any]) -> str:
+    """What the model thought, as other endpoints of this dialect tell it; OpenAI itself keeps it to itself."""
+    thought = said.get("reasoning_content") or said.get("reasoning")
+    return thought if isinstance(thought, str) else ""
+
+
 def _record(event: bytes) -> bytes:
     return b"data: " + (event.replace(b"\n", b"\ndata: ") if b"\n" in event else event) + b"\n\n"
 
 
 def _body(turn: Turn, max_tokens_field: str) -> dict[str, Any]:
-    body: dict[str, Any] = {"messages": [_message(message) for message in turn.messages]}
+    body: dict[str, Any] = {"messages": _messages(turn.messages)}
     if turn.max_tokens is not None:
         body[max_tokens_field] = turn.max_tokens
     for name in ("temperature", "top_p", "reasoning_effort", "parallel_tool_calls"):
@@ -242,6 +253,33 @@ def _body(turn: Turn, max_tokens_field: str) -> dict[str, Any]:
     return body
 
 
+def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """A tool's message takes text only: what else it showed stands in a message of the user after all results."""
+    encoded: list[dict[str, Any]] = []
+    shown: list[Part] = []
+    for message in messages:
+        if message.role is Role.TOOL:
+            encoded.append(_result(message))
+            shown += [part for part in message.parts if isinstance(part, Image | Document)]
+        elif not shown:
+            encoded.append(_message(message))
+        else:
+            if message.role is Role.USER:
+                encoded.append(_message(replace(message, parts=(*shown, *message.parts))))
+            else:
+                encoded += [_message(Message(Role.USER, tuple(shown))), _message(message)]
+            shown = []
+    if shown:
+        encoded.append(_message(Message(Role.USER, tuple(shown))))
+    return encoded
+
+
+def _result(message: Message) -> dict[str, Any]:
+    # There is no field that says that the tool failed; the model must learn it from the text.
+    said = f"Error: {message.text}" if message.is_error else message.text
+    return {"role": "tool", "tool_call_id": message.tool_call_id, "content": said}
+
+
 def _message(message: Message) -> dict[str, Any]:
     encoded: dict[str, Any] = {"role": message.role.value}
     # What another provider's model thought says nothing to this one.
@@ -255,8 +293,6 @@ def _message(message: Message) -> dict[str, Any]:
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in message.tool_calls
         ]
-    if message.role is Role.TOOL:
-        encoded["tool_call_id"] = message.tool_call_id
     return encoded
 
 

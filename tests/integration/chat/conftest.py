@@ -17,6 +17,8 @@ from gaia.chat.v1.combined_chat_service_pb2_grpc import CombinedChatServiceStub
 from gaia.chat.v1.completion_service_pb2 import CreateChatCompletionRequest
 from gaia.chat.v1.completion_service_pb2_grpc import CompletionServiceStub
 from gaia.chat.v1.conversation_service_pb2_grpc import ConversationServiceStub
+from gaia.chat.v1.message_service_pb2 import CountMessageTokensRequest, CreateMessageRequest
+from gaia.chat.v1.message_service_pb2_grpc import MessageServiceStub
 from gaia.chat.v1.model_service_pb2_grpc import ModelServiceStub
 from gaia.chat.v1.persona_service_pb2_grpc import PersonaServiceStub
 from gaia.chat.v1.plain_chat_service_pb2_grpc import PlainChatServiceStub
@@ -77,6 +79,17 @@ class Client:
         data = body if isinstance(body, bytes) else orjson.dumps(body)
         request = CreateChatCompletionRequest(body=HttpBody(content_type="application/json", data=data))
         return CompletionServiceStub(self.channel).CreateChatCompletion(request, metadata=self.metadata)
+
+    def message_call(self, body: Any, *headers: tuple[str, str]) -> Any:
+        """Begins one of Anthropic's messages; the body is JSON, or bytes as they are."""
+        data = body if isinstance(body, bytes) else orjson.dumps(body)
+        request = CreateMessageRequest(body=HttpBody(content_type="application/json", data=data))
+        return MessageServiceStub(self.channel).CreateMessage(request, metadata=(*self.metadata, *headers))
+
+    def count_call(self, body: Any, *headers: tuple[str, str]) -> Any:
+        """Begins a count of the tokens of one of Anthropic's messages."""
+        request = CountMessageTokensRequest(body=HttpBody(content_type="application/json", data=orjson.dumps(body)))
+        return MessageServiceStub(self.channel).CountMessageTokens(request, metadata=(*self.metadata, *headers))
 
     def combined_call(self, body: Any) -> Any:
         """Begins a chat of version 1; the body is JSON, or bytes as they are."""

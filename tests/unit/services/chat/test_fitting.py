@@ -26,6 +26,20 @@ def test_nothing_is_left_out_that_the_provider_takes():
 
 
 @pytest.mark.parametrize(
+    ("thinking", "takes", "left_out"),
+    [
+        ({"thinking_tokens": 2000, "reasoning_effort": "low"}, {"reasoning_effort"}, ()),
+        ({"thinking_tokens": 2000, "reasoning_effort": "low"}, {"thinking_tokens"}, ()),
+        ({"thinking_tokens": 2000, "reasoning_effort": "low"}, set(), ("thinking",)),
+        ({"thinking_tokens": 0}, {"reasoning_effort"}, ("thinking",)),
+        ({"reasoning_effort": "low"}, set(), ("reasoning_effort",)),
+    ],
+)
+def test_thinking_is_left_out_where_neither_its_tokens_nor_its_effort_is_heeded(thinking, takes, left_out):
+    assert fit(Turn(MESSAGES, **thinking), "p", frozenset(takes))[1] == left_out
+
+
+@pytest.mark.parametrize(
     ("turn", "field"),
     [
         (Turn(MESSAGES, response_schema=JsonSchema("s", {})), "response_format"),

@@ -129,3 +129,19 @@ async def test_a_caller_that_leaves_closes_the_providers_stream():
     await anext(events)
     await events.aclose()
     assert asked.providers["first"].endpoints[0].adapter.closed == 1
+
+
+def test_what_the_model_does_not_take_is_left_out_though_its_provider_takes_it():
+    provider = Scripted("first", saying())
+    provider.takes = frozenset({"temperature", "top_p", "reasoning_effort", "thinking_tokens"})
+    asked = Responder(
+        {"first": Pool([(provider, 1.0)])}, HealthBoard([], lambda: dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    )
+    turn = Turn(TURN.messages, temperature=0.5, top_p=0.5, reasoning_effort="low", thinking_tokens=0)
+    plain = ModelSpec("m", "first")
+    assert asked.fit(turn, plain) == (Turn(TURN.messages, temperature=0.5, top_p=0.5), ("reasoning_effort",))
+    reasons = ModelSpec("m", "first", capabilities=("chat", "reasoning"), supports_temperature=False)
+    assert asked.fit(turn, reasons) == (
+        Turn(TURN.messages, reasoning_effort="low", thinking_tokens=0),
+        ("temperature", "top_p"),
+    )

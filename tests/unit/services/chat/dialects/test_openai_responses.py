@@ -114,7 +114,7 @@ class TestAtTheDoor:
 
     def test_what_nests_too_deep_is_refused(self):
         deep = b'{"model":"m","input":"hi","metadata":' + b'{"a":' * 300 + b"1" + b"}" * 301
-        with pytest.raises(InvalidArgument, match=r"^body: must nest no more than 250 levels deep"):
+        with pytest.raises(InvalidArgument, match=r"^body: nests more than 240 levels deep"):
             parse(deep)
 
     def test_ten_thousand_faults_are_not_all_told(self):

@@ -3,14 +3,19 @@
 import orjson
 import pytest
 
-from services.chat.providers.anthropic_reply import EventDecoder, decode_reply
+from services.chat.providers.anthropic_reply import EventDecoder, decode_count, decode_reply
 from services.chat.providers.anthropic_request import DEFAULT_MAX_TOKENS, encode_request
 from services.chat.turn import (
+    Delta,
+    Dialect,
     FinishReason,
     Image,
     Message,
+    Original,
+    ReplyBuilder,
     Role,
     Text,
+    Thinking,
     Tool,
     ToolCall,
     ToolCallDelta,
@@ -106,6 +111,7 @@ def test_effort_is_translated(effort, expected):
         (Turn((Message(Role.USER, (Image(media_type="image/tiff", data=""),)),)), r"messages\[0\].content"),
         (Turn((Message(Role.ASSISTANT, (), (ToolCall("c", "f", "[1]"),)),)), r"messages\[0\].tool_calls"),
         (Turn((Message(Role.ASSISTANT, (), (ToolCall("c", "f", "{"),)),)), r"messages\[0\].tool_calls"),
+        (Turn((Message(Role.ASSISTANT, (), (ToolCall("c", "f", '{"a": 1} x'),)),)), r"messages\[0\].tool_calls"),
         (Turn((USER,), reasoning_effort="huge"), "reasoning_effort"),
     ],
 )
@@ -114,10 +120,12 @@ def test_what_has_no_counterpart_is_refused_with_its_place(turn, field):
         encode_request(turn, "m", stream=False)
 
 
-def test_a_whole_reply_is_its_text_and_tool_calls_without_the_thinking():
+def test_a_whole_reply_is_its_text_and_tool_calls_with_the_thinking_apart():
     body = {
         "content": [
             {"type": "thinking", "thinking": "hm", "signature": "s"},
+            {"type": "redacted_thinking", "data": "secret"},
+            {"type": "of_tomorrow"},
             text("a"),
             {"type": "tool_use", "id": "t", "name": "f", "input": {"x": 1}},
             text("b"),
@@ -128,13 +136,16 @@ def test_a_whole_reply_is_its_text_and_tool_calls_without_the_thinking():
             "output_tokens": 7,
             "cache_read_input_tokens": 2,
             "cache_creation_input_tokens": 3,
+            "cache_creation": {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 1},
             "output_tokens_details": {"thinking_tokens": 4},
         },
     }
     reply = decode_reply("p", orjson.dumps(body))
+    assert reply.thinking == [Thinking("hm", "s"), Thinking(redacted="secret")]
+    assert reply.body == orjson.dumps(body)
     assert (reply.text, reply.tool_calls) == ("ab", [ToolCall("t", "f", '{"x":1}')])
     assert reply.finish_reason is FinishReason.TOOL_CALLS
-    assert reply.usage == Usage(10, 7, 2, 4)
+    assert reply.usage == Usage(10, 7, 2, 4, cache_write_tokens=3, cache_write_1h_tokens=1)
 
 
 @pytest.mark.parametrize(
@@ -167,9 +178,9 @@ def piece(index: int, **delta) -> bytes:
 
 def test_events_that_came_together_are_told_together():
     decoder = EventDecoder("p")
-    assert decoder.decode([event("ping")]) is None
-    assert decoder.decode([START]).usage == Usage(5, 1)
-    delta = decoder.decode(
+    assert decoder.decode([event("ping")]) == []
+    assert decoder.decode([START]) == [Delta(usage=Usage(5, 1), tool_calls=[])]
+    [delta] = decoder.decode(
         [
             event("content_block_start", index=0, content_block={"type": "thinking", "thinking": ""}),
             piece(0, type="thinking_delta", thinking="hm"),
@@ -185,11 +196,71 @@ def test_events_that_came_together_are_told_together():
             event("something_new"),
         ]
     )
-    assert delta.text == "Hello"
+    assert (delta.text, delta.thinking, delta.records) == ("Hello", "hm", b"")
     assert delta.tool_calls == [ToolCallDelta(0, "t", "f"), ToolCallDelta(0, arguments='{"x":1}')]
-    last = decoder.decode([END, STOP])
+    [last] = decoder.decode([END, STOP])
     assert (last.usage, last.finish_reason) == (Usage(5, 9), FinishReason.STOP)
     decoder.check_end()
+
+
+def test_pieces_of_thinking_keep_their_own_signatures_however_they_arrive():
+    decoder, built = EventDecoder("p"), ReplyBuilder()
+    deltas = decoder.decode(
+        [
+            piece(0, type="thinking_delta", thinking="one"),
+            piece(0, type="signature_delta", signature="s1"),
+            event("content_block_start", index=1, content_block={"type": "redacted_thinking", "data": "hidden"}),
+            piece(2, type="thinking_delta", thinking="two"),
+            piece(2, type="signature_delta", signature="s2"),
+            piece(3, type="text_delta", text="text"),
+        ]
+    )
+    for delta in deltas:
+        built.add(delta)
+    assert built.build().thinking == [Thinking("one", "s1"), Thinking(redacted="hidden"), Thinking("two", "s2")]
+    assert built.build().text == "text"
+
+
+def test_a_client_of_the_dialect_gets_the_events_as_they_came_and_the_last_one_apart():
+    decoder = EventDecoder("p", keeps_records=True)
+    odd = b'{"type": "of_tomorrow",  "x": [1.0]}'
+    [delta] = decoder.decode([START, event("ping"), odd])
+    assert delta.records == b"".join(
+        b"event: %b\ndata: %b\n\n" % (kind, data)
+        for kind, data in ((b"message_start", START), (b"ping", event("ping")), (b"of_tomorrow", odd))
+    )
+    assert delta.usage == Usage(5, 1)
+    [last] = decoder.decode([END, STOP])
+    assert last.records.startswith(b"event: message_delta\n")
+    assert last.last_record == b"event: message_stop\ndata: " + STOP + b"\n\n"
+
+
+def test_what_a_cache_took_is_known_from_the_start_of_the_message():
+    decoder = EventDecoder("p")
+    creation = {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 7}
+    counts = {"input_tokens": 1, "output_tokens": 1, "cache_creation_input_tokens": 7, "cache_creation": creation}
+    decoder.decode([event("message_start", message={"usage": counts})])
+    [delta] = decoder.decode([END])
+    assert delta.usage == Usage(8, 9, cache_write_tokens=7, cache_write_1h_tokens=7)
+
+
+def test_a_clients_own_request_passes_with_nothing_but_its_model_and_stream_set():
+    body = {"model": "alias", "stream": False, "max_tokens": 3, "of_tomorrow": {"kept": True}, "messages": []}
+    turn = Turn((), original=Original(Dialect.MESSAGES, body))
+    kept = {"max_tokens": 3, "of_tomorrow": {"kept": True}, "messages": []}
+    assert encoded(turn) == {"model": "m", **kept}
+    assert encoded(turn, stream=True) == {"model": "m", "stream": True, **kept}
+
+
+def test_thinking_is_asked_for_in_tokens():
+    assert encoded(Turn((USER,), thinking_tokens=2000))["thinking"] == {"type": "enabled", "budget_tokens": 2000}
+    assert encoded(Turn((USER,), thinking_tokens=0))["thinking"] == {"type": "disabled"}
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"input_tokens":"many"}', b'{"input_tokens":-1}'])
+def test_a_count_that_is_none_is_a_bad_upstream(body):
+    with pytest.raises(BadUpstream):
+        decode_count("p", body)
 
 
 @pytest.mark.parametrize("events", [[], [START], [START, END], [START, STOP]])
@@ -213,13 +284,14 @@ def test_a_stream_without_reason_or_stop_is_cut(events):
 )
 def test_what_came_before_nonsense_is_told_first(bad):
     decoder = EventDecoder("p")
-    assert decoder.decode([piece(0, type="text_delta", text="good"), bad]).text == "good"
+    [delta] = decoder.decode([piece(0, type="text_delta", text="good"), bad])
+    assert delta.text == "good"
     with pytest.raises(BadUpstream):
         decoder.check_end()
 
 
 def test_an_error_in_the_stream_keeps_its_class():
     decoder = EventDecoder("p")
-    assert decoder.decode([event("error", error={"type": "overloaded_error", "message": "m"})]) is None
+    assert decoder.decode([event("error", error={"type": "overloaded_error", "message": "m"})]) == []
     with pytest.raises(Unavailable):
         decoder.check_end()

@@ -14,6 +14,7 @@ from services.chat.turn import (
     Original,
     Role,
     Text,
+    Thinking,
     Tool,
     ToolCall,
     ToolCallDelta,
@@ -79,6 +80,33 @@ def test_everything_of_a_turn_is_encoded():
         "json_schema": {"name": "s", "schema": {"type": "object"}},
     }
     assert (body["parallel_tool_calls"], body["top_p"], body["stop"], body["user"]) == (False, 0.9, ["x"], "u")
+
+
+def test_what_a_tool_shows_stands_in_the_users_message_behind_all_results():
+    image = Image(media_type="image/png", data="QQ==")
+    results = (
+        Message(Role.TOOL, (Text("a"), image), tool_call_id="1"),
+        Message(Role.TOOL, (Text("b"),), tool_call_id="2", is_error=True),
+    )
+    shown = {"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}}
+    first, second, user = encoded(Turn((*results, say(Role.USER, "and?"))))["messages"]
+    assert first == {"role": "tool", "tool_call_id": "1", "content": "a[image]"}
+    assert second == {"role": "tool", "tool_call_id": "2", "content": "Error: b"}
+    assert user == {"role": "user", "content": [shown, {"type": "text", "text": "and?"}]}
+    assert encoded(Turn(results))["messages"][-1] == {"role": "user", "content": [shown]}
+    between = encoded(Turn((*results, say(Role.ASSISTANT, "so"))))["messages"]
+    assert [message["role"] for message in between] == ["tool", "tool", "user", "assistant"]
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_what_the_model_thought_is_told_apart(name):
+    message = {"content": "a", name: "hm"}
+    body = orjson.dumps({"choices": [{"message": message, "finish_reason": "stop"}]})
+    assert decode_reply("p", body).thinking == [Thinking("hm")]
+    decoder = ChunkDecoder("p", show_usage=False)
+    delta = decoder.decode([chunk({name: "h"}), chunk({name: "m"}), chunk({"content": "a"})])
+    assert (delta.thinking, delta.text) == ("hm", "a")
+    assert decoder.decode([chunk({name: {"of": "another kind"}})]).thinking == ""
 
 
 def test_a_clients_own_request_passes_with_its_stream_options():

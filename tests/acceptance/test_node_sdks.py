@@ -1,0 +1,142 @@
+"""The official SDKs for Node.js, unmodified, with nothing but their key and their base URL set."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.mesh import Mesh
+from tests.support.sdks import run_sdk
+
+GREETING = "Hello from the simulated provider, nice to meet you."
+BOTH = pytest.mark.parametrize("provider", ["claude", "openai"])
+MODELS = {"claude": "claude-sonnet-5", "openai": "gpt-5"}
+
+Outcomes = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+async def anthropic(mesh: Mesh) -> Outcomes:
+    """What Anthropic's SDK made of all its calls."""
+    return await run_sdk("anthropic", mesh.url, (await mesh.new_caller()).key)
+
+
+@pytest.fixture(scope="module")
+async def openai(mesh: Mesh) -> Outcomes:
+    """What OpenAI's SDK made of all its calls."""
+    return await run_sdk("openai", mesh.url, (await mesh.new_caller()).key)
+
+
+class TestAnthropic:
+    def test_models_are_listed(self, anthropic: Outcomes):
+        assert {*MODELS.values(), "local-echo"} <= set(anthropic["models"]["value"])
+
+    @BOTH
+    def test_a_message(self, anthropic: Outcomes, provider: str):
+        made = anthropic[f"message {provider}"]["value"]
+        assert (made["type"], made["model"], made["stop_reason"]) == ("message", MODELS[provider], "end_turn")
+        assert [block["text"] for block in made["content"]] == [GREETING]
+        assert (made["usage"]["input_tokens"], made["usage"]["output_tokens"]) == (11, 7)
+
+    @BOTH
+    def test_raw_events(self, anthropic: Outcomes, provider: str):
+        kinds = anthropic[f"events {provider}"]["value"]
+        assert kinds[:2] == ["message_start", "content_block_start"]
+        assert kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"]
+        assert set(kinds[2:-3]) == {"content_block_delta"}
+
+    @BOTH
+    def test_the_sdks_own_accumulator_takes_the_stream(self, anthropic: Outcomes, provider: str):
+        streamed = anthropic[f"stream {provider}"]["value"]
+        assert streamed["text"] == GREETING
+        assert streamed["final"]["content"][0]["text"] == GREETING
+        assert streamed["final"]["stop_reason"] == "end_turn"
+        assert streamed["final"]["usage"]["input_tokens"] == 11
+
+    @BOTH
+    def test_thinking(self, anthropic: Outcomes, provider: str):
+        thinking, text = anthropic[f"thinking {provider}"]["value"]["content"]
+        assert (thinking["type"], text["text"]) == ("thinking", "Thought through.")
+        assert thinking["thinking"] == "One after the other, then all at once."
+
+    @BOTH
+    def test_tools_make_the_round_trip(self, anthropic: Outcomes, provider: str):
+        told = anthropic[f"tools {provider}"]["value"]
+        [call] = [block for block in told["first"]["content"] if block["type"] == "tool_use"]
+        assert (told["first"]["stop_reason"], call["name"], call["input"]) == ("tool_use", "weather", {"city": "Ulm"})
+        assert told["second"]["content"][0]["text"] == "It is 21 degrees in Ulm."
+
+    def test_tokens_are_counted(self, anthropic: Outcomes):
+        assert 900 < anthropic["count openai"]["value"]["input_tokens"] < 1300
+
+    @pytest.mark.parametrize(
+        ("scenario", "error", "kind"),
+        [
+            ("bad key", "AuthenticationError", "authentication_error"),
+            ("unknown model", "NotFoundError", "not_found_error"),
+            ("faulty", "BadRequestError", "invalid_request_error"),
+            ("refused claude", "BadRequestError", "invalid_request_error"),
+            ("refused openai", "BadRequestError", "invalid_request_error"),
+            ("limited claude", "RateLimitError", "rate_limit_error"),
+            ("limited openai", "RateLimitError", "rate_limit_error"),
+            ("cut claude", "APIError", "api_error"),
+            ("cut openai", "APIError", "api_error"),
+        ],
+    )
+    def test_each_failure_is_thrown_as_the_sdks_class_for_it(
+        self, anthropic: Outcomes, scenario: str, error: str, kind: str
+    ):
+        thrown = anthropic[scenario]["error"]
+        assert (thrown["class"], thrown["type"]) == (error, kind)
+        assert "sk-simulated" not in thrown["message"]
+
+
+class TestOpenAI:
+    def test_models_are_listed(self, openai: Outcomes):
+        assert {*MODELS.values(), "local-echo"} <= set(openai["models"]["value"])
+
+    @BOTH
+    def test_a_completion(self, openai: Outcomes, provider: str):
+        for scenario in ("completion", "helper"):
+            made = openai[f"{scenario} {provider}"]["value"]
+            [choice] = made["choices"]
+            assert (made["object"], choice["finish_reason"]) == ("chat.completion", "stop")
+            assert choice["message"]["content"] == GREETING
+        assert openai[f"completion {provider}"]["value"]["usage"]["total_tokens"] == 18
+
+    @BOTH
+    def test_a_streamed_completion_with_usage(self, openai: Outcomes, provider: str):
+        chunks = openai[f"stream {provider}"]["value"]
+        assert len({chunk["id"] for chunk in chunks}) == 1
+        choices = [choice for chunk in chunks for choice in chunk["choices"]]
+        assert "".join(choice["delta"].get("content") or "" for choice in choices) == GREETING
+        assert [choice["finish_reason"] for choice in choices if choice["finish_reason"]] == ["stop"]
+        assert chunks[-1]["usage"]["total_tokens"] == 18
+
+    @BOTH
+    def test_tools_make_the_round_trip(self, openai: Outcomes, provider: str):
+        told = openai[f"tools {provider}"]["value"]
+        for made in (told["first"], openai[f"streamed tools {provider}"]["value"]):
+            [choice] = made["choices"]
+            [call] = choice["message"]["tool_calls"]
+            assert choice["finish_reason"] == "tool_calls"
+            assert (call["function"]["name"], call["function"]["arguments"]) == ("weather", '{"city":"Ulm"}')
+        assert told["second"]["choices"][0]["message"]["content"] == "It is 21 degrees in Ulm."
+
+    @pytest.mark.parametrize(
+        ("scenario", "error"),
+        [
+            ("bad key", "AuthenticationError"),
+            ("unknown model", "NotFoundError"),
+            ("faulty", "BadRequestError"),
+            ("refused claude", "BadRequestError"),
+            ("refused openai", "BadRequestError"),
+            ("limited claude", "RateLimitError"),
+            ("limited openai", "RateLimitError"),
+            ("cut claude", "APIError"),
+            ("cut openai", "APIError"),
+        ],
+    )
+    def test_each_failure_is_thrown_as_the_sdks_class_for_it(self, openai: Outcomes, scenario: str, error: str):
+        thrown = openai[scenario]["error"]
+        assert thrown["class"] == error
+        assert "sk-simulated" not in thrown["message"]
