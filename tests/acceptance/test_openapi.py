@@ -41,7 +41,8 @@ async def open_mesh(
     postgres: PostgresServer, simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Mesh]:
     """A mesh that strangers may do anything to; whatever they say, the local provider has an answer."""
-    chat = {"GAIA_DEFAULT_PROVIDER": "local", "GAIA_MODEL_ALIASES": json.dumps({"gpt-5": "local/local-echo"})}
+    aliases = dict.fromkeys(("gpt-5", "claude-sonnet-5"), "local/local-echo")
+    chat = {"GAIA_DEFAULT_PROVIDER": "local", "GAIA_MODEL_ALIASES": json.dumps(aliases)}
     asset = {"OPENAI_API_KEY": "sk-simulated-openai", "OPENAI_BASE_URL": simulator.openai_url}
     database = postgres.create_database()
     folder = tmp_path_factory.mktemp("open-mesh")

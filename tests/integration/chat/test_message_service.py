@@ -19,6 +19,7 @@ from tests.integration.chat.scripted_provider import (
     openai_completion,
     openai_usage,
 )
+from tests.integration.chat.test_ledger import ledger_of
 
 EVENTS = TypeAdapter(RawMessageStreamEvent)
 HAIKU, GPT, REASONING = "claude-haiku-5-5", "gpt-4o", "gpt-5"
@@ -117,7 +118,10 @@ class TestClaude:
         assert (sent.headers["anthropic-version"], sent.headers["anthropic-beta"]) == ("2023-06-01", "b1,b2")
         instructions, question, kept = await client.messages()
         assert (instructions["content"], question["content"], kept["content"]) == ("s", "hi", "Hello.")
-        assert (kept["input_tokens"], kept["output_tokens"]) == (10, 4)
+        [booked] = await ledger_of(client)
+        assert (booked["operation"], booked["state"], booked["is_estimate"]) == ("anthropic.messages", "done", False)
+        assert (booked["input_tokens"], booked["output_tokens"]) == (10, 4)
+        assert (booked["cached_input_tokens"], booked["cache_write_tokens"]) == (2, 3)
 
     async def test_events_come_back_byte_for_byte_and_the_last_one_when_the_reply_is_stored(
         self, client: Client, claude_upstream: ScriptedProvider
@@ -175,6 +179,47 @@ class TestClaude:
         )
         answer = await client.complete({"model": HAIKU, "messages": [USER]})
         assert answer["choices"][0]["message"]["content"] == "Yes."
+
+
+class TestAgain:
+    """A request with an Idempotency-Key that comes twice."""
+
+    async def test_claudes_stream_is_told_again_byte_for_byte(self, client: Client, claude_upstream: ScriptedProvider):
+        written = as_claude_writes(*claude_stream(["Hel", "lo."]))
+        claude_upstream.script = sending(written)
+        for _ in range(2):
+            call = client.message_call({**TO_CLAUDE, "stream": True}, ("idempotency-key", "k"))
+            assert b"".join([part.data async for part in call]) == written
+        assert len(claude_upstream.requests) == 1
+
+    async def test_a_translated_reply_is_the_same_to_the_letter(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        call = {"id": "", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+        message = {"role": "assistant", "content": "Looking.", "tool_calls": [call]}
+        choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+        openai_upstream.script = lambda exchange: exchange.reply(200, openai_completion("", choices=[choice]))
+        first, second = [
+            [part.data async for part in client.message_call(ASK, ("idempotency-key", "k"))] for _ in range(2)
+        ]
+        assert first == second
+        assert len(openai_upstream.requests) == 1
+
+    async def test_a_translated_stream_is_the_same_message(self, client: Client, openai_upstream: ScriptedProvider):
+        openai_upstream.script = chunks(
+            openai_chunk({"content": "Hel"}),
+            openai_chunk({"content": "lo."}),
+            openai_chunk({}, "stop"),
+            openai_usage(7, 9),
+            b"[DONE]",
+        )
+        asked, key = {**ASK, "stream": True}, ("idempotency-key", "k")
+        first, second = [
+            accumulated(events_of(b"".join([part.data async for part in client.message_call(asked, key)])))
+            for _ in range(2)
+        ]
+        assert (first.id, first.content, first.stop_reason) == (second.id, second.content, second.stop_reason)
+        assert len(openai_upstream.requests) == 1
 
 
 class TestTranslation:
