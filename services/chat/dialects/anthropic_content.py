@@ -14,6 +14,8 @@ ROLES: Mapping[str, Role] = {"user": Role.USER, "assistant": Role.ASSISTANT, "sy
 MAX_DEPTH = 3
 """Blocks that hold blocks: a result holds a document, which holds pictures."""
 
+_END = Text("\n\n")
+"""Ends what was a block of its own, since texts that follow each other become one."""
 _FILES = "a file of Anthropic's has no counterpart for this model's provider; send it as base64"
 
 
@@ -274,7 +276,7 @@ def _image(block: Mapping[str, Any], place: str, losses: Losses) -> Sequence[Par
 def _document(block: Mapping[str, Any], place: str, losses: Losses) -> Sequence[Part]:
     _refuse_citations(block, place, losses)
     title, source = str(block.get("title") or ""), block["source"]
-    about = [Text(str(block["context"]))] if block.get("context") else []
+    about = [Text(f"{block['context']}\n")] if block.get("context") else []
     heading = [Text(f"{title}\n")] if title else []
     match source["type"]:
         case "base64":
@@ -284,11 +286,11 @@ def _document(block: Mapping[str, Any], place: str, losses: Losses) -> Sequence[
         case "url":
             losses.refuse(f"{place}.source.url", "must be an https: address")
         case "text":
-            return (*about, *heading, Text(source["data"]))
+            return (*about, *heading, Text(source["data"]), _END)
         case "content" if isinstance(source["content"], str):
-            return (*about, *heading, Text(source["content"]))
+            return (*about, *heading, Text(source["content"]), _END)
         case "content":
-            return (*about, *heading, *_parts(source["content"], f"{place}.source.content", losses))
+            return (*about, *heading, *_parts(source["content"], f"{place}.source.content", losses), _END)
         case "file":
             losses.refuse(f"{place}.source", _FILES)
         case kind:
@@ -299,7 +301,7 @@ def _document(block: Mapping[str, Any], place: str, losses: Losses) -> Sequence[
 def _search_result(block: Mapping[str, Any], place: str, losses: Losses) -> Sequence[Part]:
     _refuse_citations(block, place, losses)
     found = _parts(block["content"], f"{place}.content", losses)
-    return (Text(f"{block['title']}\n{block['source']}\n"), *found)
+    return (Text(f"{block['title']}\n{block['source']}\n"), *found, _END)
 
 
 def _refuse_citations(block: Mapping[str, Any], place: str, losses: Losses) -> None:

@@ -207,15 +207,13 @@ class TestMessages:
         [message] = said({"role": "user", "content": content})
         assert message.parts == (
             Image(url="https://x.test/i.png"),
-            Text("old"),
+            Text("old\n"),
             Document(media_type="application/pdf", data="QQ==", name="T"),
             Document(url="https://x.test/d.pdf"),
-            Text("P\n"),
-            Text("plain"),
-            Text("inner"),
-            Text("whole"),
-            Text("S\nhttps://s.test\n"),
-            Text("found"),
+            *(Text("P\n"), Text("plain"), Text("\n\n")),
+            *(Text("inner"), Text("\n\n")),
+            *(Text("whole"), Text("\n\n")),
+            *(Text("S\nhttps://s.test\n"), Text("found"), Text("\n\n")),
         )
 
     @pytest.mark.parametrize(
