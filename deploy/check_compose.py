@@ -10,8 +10,8 @@ from ruamel.yaml.error import YAMLError
 from deploy.cli.release import PORTS
 from deploy.entry_points import module_exists, required_of, variables_of
 from deploy.local.database import role_of
-from deploy.local.environment import variable_of
 from deploy.local.settings import LocalSettings
+from shared.config_keys import variable_of
 
 FILE = "deploy/compose/compose.yaml"
 PROCESSES = {"auth": "services.auth", "chat": "services.chat", "asset": "services.asset", "edge": "edge"}

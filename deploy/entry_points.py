@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from pydantic_settings import BaseSettings
 
-from deploy.local.environment import variable_of
+from shared.config_keys import variable_of
 
 
 def module_exists(module: str) -> bool:

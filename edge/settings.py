@@ -1,7 +1,8 @@
 """Settings of the edge."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +12,21 @@ from shared.settings import CommonSettings, RateLimitUrl, is_private
 
 class EdgeSettings(CommonSettings):
     """Settings of the edge. Targets are gRPC targets such as `dns:///127.0.0.1:8001`."""
+
+    config_section: ClassVar[str] = "edge"
+    config_sections: ClassVar[tuple[str, ...]] = (
+        "edge",
+        "limits",
+    )
+    config_keys: ClassVar[Mapping[str, str]] = {
+        "edge_host": "edge.host",
+        "edge_port": "edge.port",
+        "edge_tls_cert": "edge.https_cert",
+        "edge_tls_key": "edge.https_key",
+        "rate_limit_url": "limits.store_url",
+        "requests_per_minute_per_key": "limits.requests_per_minute_per_key",
+        "requests_per_minute_per_address": "limits.requests_per_minute_per_address",
+    }
 
     edge_host: str = "127.0.0.1"
     """Address to listen on; loopback unless told otherwise."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -11,6 +12,8 @@ import uvloop
 
 from shared.settings import CommonSettings, SettingsError, load
 from shared.telemetry import configure_logging
+
+logger = logging.getLogger(__name__)
 
 EXIT_SETTINGS = 2
 """Exit code for settings that are missing or wrong, and for an address that cannot be had."""
@@ -37,6 +40,8 @@ def main(name: str, settings_class: type[S], run: Callable[[S, asyncio.Event], C
 async def _until_signalled(settings: S, run: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    # Sent to all processes of an installation, it must not end those that have nothing to read again.
+    loop.add_signal_handler(signal.SIGHUP, lambda: logger.info("settings are read at the start of this process only"))
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     await run(settings, stop)

@@ -1,14 +1,19 @@
-"""Settings from the environment: what each process needs, checked at start."""
+"""Settings from the environment and from `gaia.toml`: what each process needs, checked at start."""
 
 import ipaddress
+import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableSetting
+
+from shared.config_file import ConfigFile, ConfigFileError, Key, config_for, key_text
+from shared.config_keys import ConfigFault, ConfigValue, extra_key_message, read_values, variable_of
 
 
 class SettingsError(Exception):
@@ -74,7 +79,16 @@ class TlsFiles:
 
 
 class CommonSettings(BaseSettings):
-    """Settings of every process. The three for TLS stand together: with them, every gRPC call is made over it."""
+    """Settings of every process. The three for TLS stand together: with them, every gRPC call is made over it.
+
+    `config_section` is where a process's settings stand in the file, `config_sections` are those that no other process
+    answers for: what is wrong with their keys is told by this one. `config_keys` are the keys of fields that do not
+    stand by their own names in the section.
+    """
+
+    config_section: ClassVar[str] = "common"
+    config_sections: ClassVar[tuple[str, ...]] = ()
+    config_keys: ClassVar[Mapping[str, str]] = {}
 
     # Compose files and shells pass a variable that nobody set as an empty one.
     model_config = SettingsConfigDict(
@@ -116,6 +130,8 @@ class CommonSettings(BaseSettings):
 
 class ServiceSettings(CommonSettings):
     """Settings of every gRPC service."""
+
+    config_section: ClassVar[str] = ""
 
     listen: ListenAddress
     """Address to listen on; loopback unless told otherwise."""
@@ -161,23 +177,98 @@ def is_private(address: str) -> bool:
 S = TypeVar("S", bound=BaseSettings)
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a setting; `name` is the variable, or the key of the file, whose line is told if known."""
+
+    name: str
+    message: str
+    line: int | None = None
+    kind: str = ""
+    """pydantic's name of the fault, such as `missing`."""
+
+    def told(self, path: Path | None) -> str:
+        """Returns it in one line that begins with the place: in the file at `path`, or the variable."""
+        place = f"{path}:{self.line}: " if self.line else ""
+        return f"{place}{self.name}: {self.message}" if self.name else f"{place}{self.message}"
+
+
 def load(settings: type[S]) -> S:
-    """Reads settings from the environment. Raises SettingsError that names all faulty variables at once."""
+    """Reads settings from the environment and, for what it does not say, from the file.
+
+    Raises SettingsError that names all that is wrong at once, in one line.
+    """
     try:
-        return settings()
+        file = config_for()
+    except ConfigFileError as error:
+        raise SettingsError(str(error)) from None
+    loaded, faults = load_from(settings, file)
+    if loaded is None or faults:
+        raise SettingsError("; ".join(fault.told(file.path if file else None) for fault in faults))
+    return loaded
+
+
+def load_from(
+    settings: type[S],
+    file: ConfigFile | None,
+    *,
+    prefer_file: bool = False,
+    assumed: Mapping[str, Any] | None = None,
+) -> tuple[S | None, Sequence[Fault]]:
+    """Reads settings from the environment and a file; returns them, unless they cannot be had, and what is wrong.
+
+    The environment goes before the file unless `prefer_file`, which finds what is wrong with the file whatever is set.
+    `assumed` are values by field for what neither says.
+    """
+    values: dict[str, ConfigValue] = {}
+    faults: list[Fault] = []
+    if file is not None:
+        values, of_keys = read_values(settings, file)
+        faults += (_of_file(file, fault) for fault in of_keys)
+    if not prefer_file:
+        said = {name.upper() for name, value in os.environ.items() if value}
+        values = {field: value for field, value in values.items() if variable_of(settings, field) not in said}
+    given = {field: value.value for field, value in values.items()}
+    for field, value in (assumed or {}).items():
+        if not os.environ.get(variable_of(settings, field)):
+            given.setdefault(field, value)
+    loaded = None
+    try:
+        loaded = settings(**given)
     except ValidationError as error:
-        faults = [_describe(settings, fault["loc"], fault["msg"]) for fault in error.errors(include_input=False)]
-        raise SettingsError("; ".join(faults)) from None
+        faults += (
+            _fault(settings, file, values, fault["loc"], fault["msg"], fault["type"])
+            for fault in error.errors(include_input=False, include_url=False)
+        )
     except UnreadableSetting as error:
         # Lists and objects are read as JSON before anything is validated; only the message says which one it was.
         named = re.search(r'field "(\w+)"', str(error))
-        raise SettingsError(_describe(settings, (named[1],) if named else (), "must be JSON")) from None
+        faults.append(Fault(variable_of(settings, named[1]) if named else "", "must be JSON"))
+    return loaded, sorted(faults, key=lambda one: one.line or 0)
 
 
-def _describe(settings: type[BaseSettings], location: tuple[int | str, ...], message: str) -> str:
+def _of_file(file: ConfigFile, fault: ConfigFault) -> Fault:
+    return Fault(key_text(fault.key), fault.message, file.line(fault.key))
+
+
+def _fault(
+    settings: type[BaseSettings],
+    file: ConfigFile | None,
+    values: Mapping[str, ConfigValue],
+    location: tuple[int | str, ...],
+    message: str,
+    kind: str,
+) -> Fault:
+    message = message.removeprefix("Value error, ")
     if not location:  # a rule about several settings, which names them itself
-        return message.removeprefix("Value error, ")
-    name = str(location[0])
-    field = settings.model_fields.get(name)
-    variable = name if field is None else str(field.validation_alias or f"GAIA_{name.upper()}")
-    return f"{variable}: {message.removeprefix('Value error, ')}"
+        return Fault("", message, kind=kind)
+    by_alias = {str(field.validation_alias): name for name, field in settings.model_fields.items()}
+    field = by_alias.get(str(location[0]), str(location[0]))
+    if kind == "extra_forbidden" and len(location) > 1:
+        message = extra_key_message(settings, (field, *location[1:]))
+    if file is not None and field in values:
+        key: Key = (*values[field].key, *location[1:])
+        return Fault(key_text(key), message, file.line(key), kind)
+    inner = key_text(location[1:])
+    named: Any = variable_of(settings, field) if field in settings.model_fields else field
+    return Fault(f"{named} {inner}" if inner else named, message, kind=kind)

@@ -1,10 +1,14 @@
 """Fixtures that every test may use: a Postgres server, and an empty database in it."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.postgres import PostgresServer, running_server
+
+# Whoever develops here may have a gaia.toml of their own.
+os.environ["GAIA_CONFIG"] = os.devnull
 
 
 @pytest.fixture(scope="session")

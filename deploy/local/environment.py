@@ -15,6 +15,8 @@ from deploy.local.home import Home
 from deploy.local.settings import LocalSettings
 from edge.settings import EdgeSettings
 from services.auth.settings import AuthSettings
+from shared.config_file import VARIABLE, find_config
+from shared.config_keys import variable_of
 
 # What a program needs to run at all.
 _BASE = re.compile(r"PATH|HOME|USER|LOGNAME|TMPDIR|TZ|LANG|LC_\w+|PYTHON\w+|VIRTUAL_ENV|LD_LIBRARY_PATH|SSL_CERT_\w+")
@@ -22,16 +24,11 @@ _BASE = re.compile(r"PATH|HOME|USER|LOGNAME|TMPDIR|TZ|LANG|LC_\w+|PYTHON\w+|VIRT
 _OTHERS = re.compile(r"DATABASE_URL|PG[A-Z]+|GAIA_SIGNING_KEYS\w*|GAIA_API_KEY|GAIA_\w+_DB_PASSWORD|GAIA_LISTEN")
 
 
-def variable_of(settings: type[BaseSettings], field: str) -> str:
-    """Names the environment variable of a field."""
-    alias = settings.model_fields[field].validation_alias
-    return str(alias) if alias else f"GAIA_{field.upper()}"
-
-
 def base_environment(home: Home) -> dict[str, str]:
     """Returns what every process gets. `GAIA_HOME` marks the processes of this home."""
     found = {name: value for name, value in os.environ.items() if _BASE.fullmatch(name)}
-    return {**found, "GAIA_HOME": str(home.path)}
+    file = find_config(os.environ)
+    return {**found, "GAIA_HOME": str(home.path)} | ({VARIABLE: str(file)} if file else {})
 
 
 def service_environments(

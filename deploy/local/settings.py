@@ -1,6 +1,8 @@
 """Settings of the local stack."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
@@ -9,6 +11,13 @@ from shared.settings import CommonSettings, DatabaseUrl
 
 class LocalSettings(CommonSettings):
     """What `gaia up` reads."""
+
+    config_section: ClassVar[str] = "local"
+    config_sections: ClassVar[tuple[str, ...]] = ("local",)
+    config_keys: ClassVar[Mapping[str, str]] = {
+        "edge_host": "edge.host",
+        "edge_port": "edge.port",
+    }
 
     home: Path = Path(".gaia")
     """Folder of data, logs and secrets."""

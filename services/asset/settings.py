@@ -1,7 +1,8 @@
 """Settings of the asset service."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -30,6 +31,14 @@ def _default_asset_store() -> str:
 
 class AssetSettings(ServiceSettings):
     """Settings of the asset service. Without a key for OpenAI it starts, and generates nothing."""
+
+    config_section: ClassVar[str] = "asset"
+    config_sections: ClassVar[tuple[str, ...]] = ("asset",)
+    config_keys: ClassVar[Mapping[str, str]] = {
+        "asset_store": "asset.store",
+        "openai_api_key": "providers.openai.api_key",
+        "openai_base_url": "providers.openai.base_url",
+    }
 
     listen: ListenAddress = "127.0.0.1:8002"
     auth_target: str = "dns:///127.0.0.1:8001"

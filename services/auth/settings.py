@@ -1,7 +1,7 @@
 """Settings of the auth service."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -28,6 +28,9 @@ OidcIssuer = Annotated[str, AfterValidator(_check_issuer)]
 
 class AuthSettings(ServiceSettings):
     """Settings of the auth service; one of the two for signing keys is required."""
+
+    config_section: ClassVar[str] = "auth"
+    config_sections: ClassVar[tuple[str, ...]] = ("auth",)
 
     listen: ListenAddress = "127.0.0.1:8001"
     allowed_callers: str = "edge,chat,asset"

@@ -1,6 +1,7 @@
 """Entry point of the chat service: `python -m services.chat`."""
 
 import asyncio
+import signal
 import sys
 
 from services.chat.server import serving
@@ -9,8 +10,10 @@ from shared.process import main, settle
 
 
 async def run(settings: ChatSettings, stop: asyncio.Event) -> None:
-    """Serves until told to stop."""
-    async with serving(settings):
+    """Serves until told to stop; SIGHUP has the settings read again."""
+    reload = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.set)
+    async with serving(settings, reload):
         settle()
         await stop.wait()
 

@@ -1,9 +1,9 @@
-"""The models of all providers, and finding one by what a client calls it. Built once, at start."""
+"""The models of all providers, and finding one by what a client calls it."""
 
 import datetime as dt
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from shared.errors import GaiaError, NotFound, Unavailable
@@ -56,7 +56,10 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProviderSpec:
-    """A provider. Without credentials, `missing_setting` names what is missing, and there are no models."""
+    """A provider. Without credentials, `missing_setting` names what is missing, and there are no models.
+
+    An `unreachable` one tells its models itself, and did not yet.
+    """
 
     id: str
     name: str
@@ -64,6 +67,7 @@ class ProviderSpec:
     default_model: str = ""
     missing_setting: str = ""
     aliases: tuple[str, ...] = ()
+    unreachable: bool = False
     capabilities: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,19 +77,29 @@ class ProviderSpec:
     @property
     def is_configured(self) -> bool:
         """Whether its models can be used."""
-        return not self.missing_setting
+        return not self.missing_setting and not self.unreachable
+
+    @property
+    def status(self) -> str:
+        """`available`, `unconfigured` or `unreachable`."""
+        return "unconfigured" if self.missing_setting else "unreachable" if self.unreachable else "available"
 
 
 class Catalogue:
     """All providers with their models, the preferred provider first.
 
-    `aliases` maps further names to `provider/model` or a model's id. Raises ValueError for an alias or a default
-    provider that names nothing.
+    `aliases` maps further names to `provider/model` or a model's id. Raises ValueError for an alias or a default that
+    names nothing; where a provider is unreachable, what names nothing may be one of its models, and is left out.
     """
 
     def __init__(
-        self, providers: Sequence[ProviderSpec], aliases: Mapping[str, str] | None = None, default_provider: str = ""
+        self,
+        providers: Sequence[ProviderSpec],
+        aliases: Mapping[str, str] | None = None,
+        default_provider: str = "",
+        default_model: str = "",
     ) -> None:
+        self.version = 0
         self.providers = tuple(providers)
         self._providers = {name: provider for provider in providers for name in (provider.id, *provider.aliases)}
         self._models: dict[str, ModelSpec] = {}
@@ -98,20 +112,43 @@ class Catalogue:
                 for name in (provider.id, *provider.aliases):
                     self._models.setdefault(f"{name}/{model.id}", model)
         self.models = tuple(model for provider in providers for model in provider.models)
+        incomplete = any(provider.unreachable for provider in providers)
         for alias, target in (aliases or {}).items():
-            if target not in self._models:
+            if target in self._models:
+                self._models[alias] = self._models[target]
+            elif not incomplete:
                 raise ValueError(f"the alias {alias} stands for {target}, which no configured provider offers")
-            self._models[alias] = self._models[target]
+        if default_model in self._models:
+            default_provider = self._set_default(self._models[default_model], default_provider)
+        elif default_model and not incomplete:
+            raise ValueError(f"the default model {default_model} is offered by no configured provider")
         self.default_provider = self._default_provider(default_provider)
+
+    def _set_default(self, model: ModelSpec, wanted: str) -> str:
+        """Makes a model its provider's default, and returns that provider."""
+        provider = self._providers[model.provider]
+        if wanted and self._providers.get(wanted) is not provider:
+            raise ValueError(f"the default model {model.id} is of {provider.id}, and not of {wanted}")
+        chosen = replace(provider, default_model=model.id)
+        self.providers = tuple(chosen if one is provider else one for one in self.providers)
+        self._providers.update(dict.fromkeys((chosen.id, *chosen.aliases), chosen))
+        return chosen.id
 
     def _default_provider(self, wanted: str) -> ProviderSpec | None:
         if wanted:
             provider = self._providers.get(wanted)
-            if provider is None or not provider.is_configured:
-                known = ", ".join(one.id for one in self.providers if one.is_configured)
+            if provider is None or provider.missing_setting:
+                known = ", ".join(one.id for one in self.providers if not one.missing_setting)
                 raise ValueError(f"{wanted} is not a configured provider; configured are {known or 'none'}")
-            return provider
+            if provider.is_configured:
+                return provider
         return next((provider for provider in self.providers if provider.is_configured), None)
+
+    def take(self, other: "Catalogue") -> None:
+        """Lists what another catalogue lists from now on, under the next `version`."""
+        version = self.version + 1
+        vars(self).update(vars(other))
+        self.version = version
 
     def provider(self, name: str) -> ProviderSpec:
         """Returns a provider by id or alias. Raises NotFound that names near ones."""
@@ -122,9 +159,15 @@ class Catalogue:
         return provider
 
     def usable(self, name: str) -> ProviderSpec:
-        """Returns a configured provider. Raises NotFound, or Unavailable that names the missing setting."""
+        """Returns a provider whose models can be used. Raises NotFound, or Unavailable that names a missing setting."""
         provider = self.provider(name)
-        if not provider.is_configured:
+        if provider.unreachable:
+            raise Unavailable(
+                f"the provider {provider.id} has not answered yet which models it has; try again soon",
+                reason="PROVIDER_UNREACHABLE",
+                metadata={"provider": provider.id},
+            )
+        if provider.missing_setting:
             raise Unavailable(
                 f"the provider {provider.id} has no credentials; the operator must set {provider.missing_setting}",
                 reason="PROVIDER_UNCONFIGURED",
@@ -154,7 +197,9 @@ class Catalogue:
     def _unknown_model(self, name: str) -> GaiaError:
         near = difflib.get_close_matches(name.lower(), self._models, NEAR_NAMES, cutoff=0.5)
         hint = f"near ones are {', '.join(near)}" if near else "GET /v1/models lists all"
-        missing = [f"{one.id} ({one.missing_setting})" for one in self.providers if not one.is_configured]
+        missing = [f"{one.id} ({one.missing_setting})" for one in self.providers if one.missing_setting]
         if missing:
             hint += f"; without credentials, so not offered: {', '.join(missing)}"
+        if unreachable := [one.id for one in self.providers if one.unreachable]:
+            hint += f"; unreachable, so not offered yet: {', '.join(unreachable)}"
         return NotFound(f"there is no model {name[:128]}; {hint}", reason="UNKNOWN_MODEL")

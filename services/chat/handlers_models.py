@@ -24,18 +24,28 @@ MILLION = Decimal(1_000_000)
 
 
 class ModelHandlers(model_service_pb2_grpc.ModelServiceServicer):
-    """The models of all configured providers."""
+    """The models of all configured providers. What is encoded once is encoded anew with another catalogue."""
 
     def __init__(self, catalogue: Catalogue, board: HealthBoard, advisor: Advisor) -> None:
         self._catalogue = catalogue
         self._board = board
         self._advisor = advisor
+        self._encode()
+
+    def _encode(self) -> None:
+        catalogue = self._catalogue
+        self._catalogue_version = catalogue.version
         self._encoded = [(model, _encode(model)) for model in catalogue.models]
         self._openai = OpenAIModels(catalogue)
         self._anthropic = AnthropicModels(catalogue)
 
+    def _refresh(self) -> None:
+        if self._catalogue_version != self._catalogue.version:
+            self._encode()
+
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         """Lists the models."""
+        self._refresh()
         provider = self._catalogue.provider(request.provider).id if request.provider else None
         capability = request.capability or None
         if capability and capability not in CAPABILITIES:
@@ -156,6 +166,7 @@ class ModelHandlers(model_service_pb2_grpc.ModelServiceServicer):
         )
 
     def _dialect(self, context: Context) -> OpenAIModels | AnthropicModels:
+        self._refresh()
         metadata = context.invocation_metadata() or ()
         return self._anthropic if any(key == ANTHROPIC_VERSION for key, _ in metadata) else self._openai
 

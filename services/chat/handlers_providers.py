@@ -17,7 +17,7 @@ Context = Any  # grpc.aio.ServicerContext, which the handlers do not use
 
 
 class ProviderHandlers(provider_service_pb2_grpc.ProviderServiceServicer):
-    """Answers from messages made once; only health and the time of the answer are set anew."""
+    """Answers from messages made once for a catalogue; only health and the time of the answer are set anew."""
 
     def __init__(
         self, catalogue: Catalogue, board: HealthBoard, now: Callable[[], dt.datetime], usage: UsageStore
@@ -26,6 +26,11 @@ class ProviderHandlers(provider_service_pb2_grpc.ProviderServiceServicer):
         self._catalogue = catalogue
         self._board = board
         self._now = now
+        self._encode()
+
+    def _encode(self) -> None:
+        catalogue = self._catalogue
+        self._catalogue_version = catalogue.version
         self._providers = [encode_provider(provider) for provider in catalogue.providers]
         self._models = {
             provider.id: pb.ListProviderModelsResponse(
@@ -38,8 +43,13 @@ class ProviderHandlers(provider_service_pb2_grpc.ProviderServiceServicer):
         self._list = pb.ListProvidersResponse()
         self._list_version = -1
 
+    def _refresh(self) -> None:
+        if self._catalogue_version != self._catalogue.version:
+            self._encode()
+
     async def ListProviders(self, request: pb.ListProvidersRequest, context: Context) -> pb.ListProvidersResponse:
         """Lists the providers."""
+        self._refresh()
         if self._list_version != self._board.version:
             self._list = self._with_health()
         response = pb.ListProvidersResponse()
@@ -49,6 +59,7 @@ class ProviderHandlers(provider_service_pb2_grpc.ProviderServiceServicer):
 
     async def GetProvider(self, request: pb.GetProviderRequest, context: Context) -> pb.GetProviderResponse:
         """Returns a provider."""
+        self._refresh()
         spec = self._catalogue.provider(request.id)
         found = next(message for message in self._providers if message.id == spec.id)
         response = pb.GetProviderResponse(provider=found)
@@ -59,6 +70,7 @@ class ProviderHandlers(provider_service_pb2_grpc.ProviderServiceServicer):
         self, request: pb.ListProviderModelsRequest, context: Context
     ) -> pb.ListProviderModelsResponse:
         """Lists the models of a provider, with their prices."""
+        self._refresh()
         return self._models[self._catalogue.provider(request.id).id]
 
     async def GetProviderHealth(
@@ -92,7 +104,7 @@ class ProviderHandlers(provider_service_pb2_grpc.ProviderServiceServicer):
 
     def _health(self, spec: ProviderSpec) -> pb.ProviderHealth:
         if not spec.is_configured:
-            return pb.ProviderHealth(status="unconfigured")
+            return pb.ProviderHealth(status=spec.status)
         health = self._board.of(spec.id)
         return pb.ProviderHealth(
             status=health.status,
@@ -150,7 +162,7 @@ def encode_provider(spec: ProviderSpec) -> pb.Provider:
     return pb.Provider(
         id=spec.id,
         name=spec.name,
-        status="available" if spec.is_configured else "unconfigured",
+        status=spec.status,
         health="unknown",
         models=[model.id for model in spec.models],
         capabilities=spec.capabilities,

@@ -34,7 +34,7 @@ MINUTE = dt.timedelta(minutes=1)
 
 
 class UsageHandlers(usage_service_pb2_grpc.UsageServiceServicer):
-    """Usage and performance. `user_budget` is for users without one of their own."""
+    """Usage and performance. `user_budget` tells the one of users without their own."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class UsageHandlers(usage_service_pb2_grpc.UsageServiceServicer):
         catalogue: Catalogue,
         board: HealthBoard,
         now: Callable[[], dt.datetime],
-        user_budget: Decimal | None,
+        user_budget: Callable[[], Decimal | None],
     ) -> None:
         self._store = store
         self._catalogue = catalogue
@@ -79,7 +79,7 @@ class UsageHandlers(usage_service_pb2_grpc.UsageServiceServicer):
             requests_per_minute=caller.limits.requests_per_minute,
             tokens_per_minute=caller.limits.tokens_per_minute,
             key=_budget(caller.limits.monthly_budget_usd, balances.get("key", Balance())),
-            user=_budget(self._user_budget if own is None else own, balances.get("user", Balance())),
+            user=_budget(self._user_budget() if own is None else own, balances.get("user", Balance())),
             allowed_models=sorted(caller.allowed_models),
         )
 

@@ -51,6 +51,11 @@ class HealthBoard:
         }
         self.version = 0
 
+    def measure(self, models: Iterable[tuple[str, str]]) -> None:
+        """Measures these models from now on, with what was measured of them before."""
+        self._replies = {model: self._replies.get(model) or deque(maxlen=MODEL_WINDOW) for model in models}
+        self.version += 1
+
     def succeeded(self, provider: str, model: str, first_word_ms: float, reply_ms: float) -> None:
         """Notes a call that brought a whole reply."""
         self._note(provider, True, first_word_ms)

@@ -1,29 +1,29 @@
-"""What this installation offers, from its settings: the adapters of the configured providers, and their catalogue."""
+"""The adapters of the configured providers, from the settings."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
-from services.chat.catalogue import Catalogue, ModelSpec, ProviderSpec
-from services.chat.pricing import PriceBook, Publisher, free
+from services.chat.listing import CLAUDE, CLAUDE_SETTING, LOCAL, OPENAI, OPENAI_SETTING
 from services.chat.providers.base import Provider
-from services.chat.providers.local import LocalProvider, local_spec
+from services.chat.providers.local import LocalProvider
 from services.chat.resilience.circuit import CircuitRules
 from services.chat.resilience.pool import Pool
 from services.chat.settings import ChatSettings, CompatibleEndpoint, split_keys
-from shared.settings import SettingsError
 
-CLAUDE, CLAUDE_NAME = "claude", "Anthropic Claude"
-OPENAI, OPENAI_NAME = "openai", "OpenAI"
+COMPATIBLE_SETTING = "GAIA_OPENAI_COMPATIBLE"
+ABOUT_MODELS = ("name", "models", "discover", "prices_of")
+"""Settings of a compatible provider that are nothing to its adapters."""
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """The catalogue, the endpoints of each configured provider by its id, and what their models cost."""
+class Way:
+    """How a provider's adapters are made. With the same `settings`, they would be the same ones."""
 
-    catalogue: Catalogue
-    providers: Mapping[str, Pool]
-    prices: PriceBook
+    settings: Any
+    connect: Callable[[], Pool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,93 +35,27 @@ class Endpoint:
     weight: float = 1.0
 
 
-def build_offer(settings: ChatSettings, now: dt.datetime) -> Offer:
-    """Makes the adapters and their catalogue; connects to nothing. Raises SettingsError.
-
-    The order is the one in which a default provider is looked for. The SDK of a provider without a key is not loaded.
-    """
-    specs: list[ProviderSpec] = []
-    pools: dict[str, Pool] = {}
-    specs.append(_claude(settings, pools, now))
-    specs.append(_openai(settings, pools, now))
-    specs.extend(_compatible(settings, pools, now))
-    if settings.local_provider:
-        pools["local"] = Pool([(LocalProvider(), 1.0)], CircuitRules(failures=0))
-        specs.append(local_spec())
-    try:
-        catalogue = Catalogue(specs, settings.model_aliases, settings.default_provider or "")
-    except ValueError as error:
-        raise SettingsError(f"GAIA_MODEL_ALIASES or GAIA_DEFAULT_PROVIDER: {error}") from error
-    return Offer(catalogue, pools, PriceBook(_publishers(settings, pools)))
-
-
-def _publishers(settings: ChatSettings, pools: Mapping[str, Pool]) -> dict[str, Publisher]:
-    publishers: dict[str, Publisher] = {"local": free} if "local" in pools else {}
-    if pools.keys() <= publishers.keys():
-        return publishers
-    from services.chat.providers import prices
-
-    addresses = {one.id: compatible_endpoints(one)[0].base_url for one in settings.openai_compatible}
-    for provider, provider_id in ((CLAUDE, "anthropic"), (OPENAI, "openai")):
-        if provider in pools:
-            publishers[provider] = prices.publisher(provider_id=provider_id)
-    publishers.update({provider: prices.publisher(base_url=address) for provider, address in addresses.items()})
-    return publishers
-
-
-def _claude(settings: ChatSettings, pools: dict[str, Pool], now: dt.datetime) -> ProviderSpec:
-    setting = "ANTHROPIC_API_KEY"
-    if settings.anthropic_api_key is None:
-        return ProviderSpec(CLAUDE, CLAUDE_NAME, missing_setting=setting, aliases=("anthropic",))
-    from services.chat.providers import models_anthropic
-    from services.chat.providers.anthropic import connect_anthropic
-
-    def connect(endpoint: Endpoint, where: str) -> Provider:
-        return connect_anthropic(
-            CLAUDE,
-            api_key=endpoint.api_key,
-            base_url=endpoint.base_url,
-            setting=where,
-            connect_seconds=settings.provider_connect_seconds,
-            silence_seconds=settings.provider_silence_seconds,
-            connections=settings.provider_connections,
-            now=utc_now,
-        )
-
-    endpoints = [Endpoint(settings.anthropic_base_url, key) for key in split_keys(settings.anthropic_api_key)]
-    pools[CLAUDE] = build_pool(settings, endpoints, connect, setting)
-    models = models_anthropic.anthropic_models(CLAUDE, now, only=settings.anthropic_models)
-    default = _preferred(models, models_anthropic.PREFERRED)
-    return ProviderSpec(CLAUDE, CLAUDE_NAME, models, default, aliases=("anthropic",))
-
-
-def _openai(settings: ChatSettings, pools: dict[str, Pool], now: dt.datetime) -> ProviderSpec:
-    setting = "OPENAI_API_KEY"
-    if settings.openai_api_key is None:
-        return ProviderSpec(OPENAI, OPENAI_NAME, missing_setting=setting)
-    from services.chat.providers import models_openai
-
-    endpoints = [Endpoint(settings.openai_base_url, key) for key in split_keys(settings.openai_api_key)]
-    connect = _openai_connector(settings, OPENAI, is_openai=True)
-    pools[OPENAI] = build_pool(settings, endpoints, connect, setting)
-    elsewhere = settings.openai_base_url is not None
-    models = models_openai.openai_models(OPENAI, now, only=settings.openai_models, keep_withdrawn=elsewhere)
-    return ProviderSpec(OPENAI, OPENAI_NAME, models, _preferred(models, models_openai.PREFERRED))
-
-
-def _compatible(settings: ChatSettings, pools: dict[str, Pool], now: dt.datetime) -> Sequence[ProviderSpec]:
-    if not settings.openai_compatible:
-        return ()
-    from services.chat.providers import models_openai
-
-    specs = []
+def ways_of(settings: ChatSettings) -> Mapping[str, Way]:
+    """Returns how the adapters of all configured providers are made, by the provider's id."""
+    common = {name: getattr(settings, name) for name in ChatSettings.model_fields if name.startswith("provider_")}
+    ways: dict[str, Way] = {}
+    if settings.anthropic_api_key is not None:
+        claude = [Endpoint(settings.anthropic_base_url, key) for key in split_keys(settings.anthropic_api_key)]
+        ways[CLAUDE] = Way((claude, common), partial(_claude, settings, claude))
+    if settings.openai_api_key is not None:
+        openai = [Endpoint(settings.openai_base_url, key) for key in split_keys(settings.openai_api_key)]
+        ways[OPENAI] = Way((openai, common), partial(_openai, settings, openai))
     for provider in settings.openai_compatible:
-        endpoints = compatible_endpoints(provider)
-        connect = _openai_connector(settings, provider.id, is_openai=False)
-        pools[provider.id] = build_pool(settings, endpoints, connect, "GAIA_OPENAI_COMPATIBLE")
-        models = models_openai.compatible_models(provider.id, endpoints[0].base_url or "", provider.models, now)
-        specs.append(ProviderSpec(provider.id, provider.name or provider.id, models, models[0].id))
-    return specs
+        own = provider.model_dump(exclude=set(ABOUT_MODELS))
+        ways[provider.id] = Way((own, common), partial(_compatible, settings, provider))
+    if settings.local_provider:
+        ways[LOCAL] = Way((), _local)
+    return ways
+
+
+def connect_providers(ways: Mapping[str, Way]) -> dict[str, Pool]:
+    """Makes the adapters; connects to nothing yet. The SDK of a provider without a key is not loaded."""
+    return {provider: way.connect() for provider, way in ways.items()}
 
 
 def compatible_endpoints(provider: CompatibleEndpoint) -> Sequence[Endpoint]:
@@ -149,6 +83,37 @@ def build_pool(
     )
 
 
+def _claude(settings: ChatSettings, endpoints: Sequence[Endpoint]) -> Pool:
+    from services.chat.providers.anthropic import connect_anthropic
+
+    def connect(endpoint: Endpoint, where: str) -> Provider:
+        return connect_anthropic(
+            CLAUDE,
+            api_key=endpoint.api_key,
+            base_url=endpoint.base_url,
+            setting=where,
+            connect_seconds=settings.provider_connect_seconds,
+            silence_seconds=settings.provider_silence_seconds,
+            connections=settings.provider_connections,
+            now=utc_now,
+        )
+
+    return build_pool(settings, endpoints, connect, CLAUDE_SETTING)
+
+
+def _openai(settings: ChatSettings, endpoints: Sequence[Endpoint]) -> Pool:
+    return build_pool(settings, endpoints, _openai_connector(settings, OPENAI, is_openai=True), OPENAI_SETTING)
+
+
+def _compatible(settings: ChatSettings, provider: CompatibleEndpoint) -> Pool:
+    connect = _openai_connector(settings, provider.id, is_openai=False)
+    return build_pool(settings, compatible_endpoints(provider), connect, COMPATIBLE_SETTING)
+
+
+def _local() -> Pool:
+    return Pool([(LocalProvider(), 1.0)], CircuitRules(failures=0))
+
+
 def _openai_connector(settings: ChatSettings, provider: str, *, is_openai: bool) -> Callable[[Endpoint, str], Provider]:
     from services.chat.providers.openai import connect_openai
 
@@ -166,11 +131,6 @@ def _openai_connector(settings: ChatSettings, provider: str, *, is_openai: bool)
         )
 
     return connect
-
-
-def _preferred(models: Sequence[ModelSpec], preferred: Sequence[str]) -> str:
-    offered = {model.id for model in models}
-    return next((name for name in preferred if name in offered), models[0].id)
 
 
 def utc_now() -> dt.datetime:

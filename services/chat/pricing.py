@@ -220,6 +220,10 @@ class PriceBook:
         }
         self._kept: dict[tuple[str, str, Conditions], tuple[dt.datetime, Published]] = {}
 
+    def take(self, other: "PriceBook") -> None:
+        """Says what another book says from now on."""
+        vars(self).update(vars(other))
+
     def at(self, provider: str, model: str, now: dt.datetime, conditions: Conditions = ()) -> PriceList | None:
         """Returns what a model costs at a time that knows its zone, None where nobody knows."""
         key = (provider, model, conditions)

@@ -67,7 +67,7 @@ class Responder:
         self.providers = providers
         self.board = board
         self.first_token_seconds = first_token_seconds
-        self._policy = policy or RetryPolicy()
+        self.policy = policy or RetryPolicy()
         self._sleep = sleep
 
     def fit(self, turn: Turn, model: ModelSpec) -> tuple[Turn, tuple[str, ...]]:
@@ -106,7 +106,7 @@ class Responder:
         """Begins the way of a request."""
         candidates = (selection.model, *selection.fallbacks)
         return Course(
-            candidates, self.providers, self._policy, deadline, lambda model: self._can_take(turn, model), self._sleep
+            candidates, self.providers, self.policy, deadline, lambda model: self._can_take(turn, model), self._sleep
         )
 
     def late(self, lease: Lease, model: ModelSpec, began: float, first_word: float | None = None) -> None:

@@ -128,7 +128,8 @@ class Selector:
                 return provider, f"the default model of {provider.id}, which was asked for"
         default = self._default()
         if wish.provider:
-            return default, f"{wish.provider} has no credentials; this is the default model of {default.id}"
+            why = "is unreachable" if wanted.unreachable else "has no credentials"
+            return default, f"{wish.provider} {why}; this is the default model of {default.id}"
         return default, f"the default model of {default.id}, the default provider"
 
     def ranked(self, wish: Wish, count: int, tokens: int) -> "Ranking":
@@ -217,7 +218,9 @@ class Selector:
     def _default(self) -> ProviderSpec:
         provider = self._catalogue.default_provider
         if provider is None:
-            missing = ", ".join(one.missing_setting for one in self._catalogue.providers)
+            missing = ", ".join(one.missing_setting for one in self._catalogue.providers if one.missing_setting)
+            if not missing:
+                raise Unavailable("no provider has answered yet which models it has", reason="PROVIDER_UNREACHABLE")
             raise Unavailable(f"no provider has credentials; set one of {missing}", reason="PROVIDER_UNCONFIGURED")
         return provider
 

@@ -1,5 +1,6 @@
 """Building the chat service from its settings, its database, its providers and a channel to auth."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -47,17 +48,16 @@ from services.chat.handlers_plain_chat import PlainChatHandlers
 from services.chat.handlers_providers import ProviderHandlers
 from services.chat.handlers_responses import ResponseHandlers
 from services.chat.handlers_usage import UsageHandlers
-from services.chat.health import HealthBoard
 from services.chat.ledger_postgres import PostgresLedger
 from services.chat.metering import Budgets, Meter
-from services.chat.offer import Offer, build_offer, utc_now
+from services.chat.offer import utc_now
+from services.chat.offering import Offering, reloading
 from services.chat.personas import Personas
 from services.chat.personas_postgres import PostgresPersonas
 from services.chat.recommending import Advisor
 from services.chat.resilience.policy import RetryPolicy
-from services.chat.resilience.probing import probing
 from services.chat.responding import Responder
-from services.chat.selection import LOCAL, Selector
+from services.chat.selection import Selector
 from services.chat.settings import ChatSettings
 from services.chat.store_postgres import PostgresStore
 from services.chat.upkeep import sweeping
@@ -71,6 +71,7 @@ from shared.rpc.mesh import following, mesh_identity, reporting
 from shared.rpc.repeats import RepeatInterceptor
 from shared.rpc.server import RpcServer, ServerTls
 from shared.rpc.tls import load_certificates
+from shared.settings import load
 
 SERVICES = (
     chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"],
@@ -95,22 +96,25 @@ CREATING = (
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
-    """Serves while the block runs, and drains at its end. Raises SettingsError, or OSError for the address."""
-    offer = build_offer(settings, utc_now())
-    catalogue = offer.catalogue
-    board = HealthBoard(((model.provider, model.id) for model in catalogue.models), utc_now)
+async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -> AsyncIterator[RpcServer]:
+    """Serves while the block runs, and drains at its end. Raises SettingsError, or OSError for the address.
+
+    Whenever `reload` is set, the settings are read again, and what they offer is taken over.
+    """
+    offering = Offering(settings, utc_now)
+    catalogue, board = offering.catalogue, offering.board
     database = Database(settings.database_url.get_secret_value(), size=settings.database_pool_size)
     store = PostgresStore(database)
     repeats = IdempotencyRecords(database, hours=settings.idempotency_hours)
     ledger = PostgresLedger(database, repeats)
     limiter = RateLimiter(settings.rate_limit_url.get_secret_value() if settings.rate_limit_url else "")
-    budgets = Budgets(settings.platform_monthly_budget_usd, settings.user_monthly_budget_usd)
-    meter = Meter(ledger, offer.prices, TokenLimit(limiter), budgets, utc_now, settings.ledger_grace_seconds)
+    meter = Meter(
+        ledger, offering.prices, TokenLimit(limiter), _budgets(settings), utc_now, settings.ledger_grace_seconds
+    )
     responder = Responder(
-        offer.providers,
+        offering.adapters,
         board,
-        RetryPolicy(settings.provider_retries, longest_wait=settings.provider_retry_wait_seconds),
+        _policy(settings),
         first_token_seconds=settings.provider_first_token_seconds,
     )
     cache = ResponseCache(
@@ -128,7 +132,13 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
     usage = PostgresUsage(database)
     longest = settings.provider_total_seconds
     certificates = load_certificates(settings)
-    async with connect(settings.auth_target, certificates) as auth, _closing(offer):
+
+    def take_over(new: ChatSettings) -> None:
+        meter.budgets = _budgets(new)
+        responder.policy, responder.first_token_seconds = _policy(new), new.provider_first_token_seconds
+
+    offering.changed = take_over
+    async with connect(settings.auth_target, certificates) as auth, offering.running():
         identity = mesh_identity(settings.env, auth)
         server = RpcServer(
             listen=settings.listen,
@@ -162,7 +172,7 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
                     ProviderHandlers(catalogue, board, utc_now, usage), server
                 ),
                 lambda server: usage_service_pb2_grpc.add_UsageServiceServicer_to_server(
-                    UsageHandlers(usage, catalogue, board, utc_now, settings.user_monthly_budget_usd), server
+                    UsageHandlers(usage, catalogue, board, utc_now, lambda: meter.budgets.user), server
                 ),
                 lambda server: model_service_pb2_grpc.add_ModelServiceServicer_to_server(
                     ModelHandlers(catalogue, board, Advisor(selector, catalogue, board)), server
@@ -174,12 +184,11 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
         )
         await database.open()
         try:
-            probed = [pool for name, pool in offer.providers.items() if name != LOCAL]
             async with (
                 following(identity.feed, auth),
                 reporting(identity.refusals, auth),
                 sweeping(ledger.sweep),
-                probing(probed, board, settings.provider_probe_seconds),
+                reloading(offering, reload or asyncio.Event(), lambda: load(ChatSettings)),
             ):
                 await server.start()
                 try:
@@ -194,10 +203,9 @@ async def serving(settings: ChatSettings) -> AsyncIterator[RpcServer]:
             await database.close()
 
 
-@contextlib.asynccontextmanager
-async def _closing(offer: Offer) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        for provider in offer.providers.values():
-            await provider.close()
+def _policy(settings: ChatSettings) -> RetryPolicy:
+    return RetryPolicy(settings.provider_retries, longest_wait=settings.provider_retry_wait_seconds)
+
+
+def _budgets(settings: ChatSettings) -> Budgets:
+    return Budgets(settings.platform_monthly_budget_usd, settings.user_monthly_budget_usd)

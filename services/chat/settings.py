@@ -1,23 +1,30 @@
 """Settings of the chat service."""
 
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from services.chat.model_settings import ModelSettings
 from shared.settings import ListenAddress, ServiceSettings
 
 RESERVED_PROVIDER_IDS = ("claude", "anthropic", "openai", "local")
 
 
 HttpUrl = Annotated[str, Field(pattern="^https?://")]
+ModelId = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
+"""Name of a model: printable ASCII without spaces."""
 
 
 class CompatibleEndpoint(BaseModel):
-    """A provider that speaks OpenAI's chat completions. Without `models` it cannot be used.
+    """A provider that speaks OpenAI's chat completions.
 
     Its calls are shared among several keys with `api_keys`, among several servers with `base_urls`; with both, the
     first key is for the first server, and so on. `weights` say how the calls are shared, one for each; default: evenly.
+
+    Without `models`, or with `discover`, it is asked which ones it has. `prices_of` names the provider whose published
+    prices hold, as `genai-prices` names it; default: the one at that address.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,7 +36,30 @@ class CompatibleEndpoint(BaseModel):
     base_urls: tuple[HttpUrl, ...] = ()
     api_keys: tuple[SecretStr, ...] = ()
     weights: tuple[Annotated[float, Field(gt=0, le=1000)], ...] = ()
-    models: tuple[str, ...] = Field(min_length=1)
+    models: tuple[ModelId, ...] = ()
+    discover: bool | None = None
+    prices_of: str = Field(default="", max_length=64)
+
+    @property
+    def discovers(self) -> bool:
+        """Whether the endpoint is asked for its models."""
+        return not self.models if self.discover is None else self.discover
+
+    @model_validator(mode="after")
+    def _check_models(self) -> Self:
+        if not self.models and not self.discovers:
+            raise ValueError("name its models, or leave discover out: without either it has none")
+        return self
+
+    @property
+    def first_url(self) -> str:
+        """The address of the first server, which is asked for the models, and known by its prices."""
+        return self.base_url or self.base_urls[0]
+
+    @property
+    def first_key(self) -> SecretStr:
+        """The key of the first server."""
+        return self.api_keys[0] if self.api_keys else self.api_key
 
     @model_validator(mode="after")
     def _check_endpoints(self) -> Self:
@@ -47,6 +77,46 @@ class CompatibleEndpoint(BaseModel):
 
 class ChatSettings(ServiceSettings):
     """Settings of the chat service. A provider without a key is listed as unconfigured."""
+
+    config_section: ClassVar[str] = "chat"
+    config_sections: ClassVar[tuple[str, ...]] = (
+        "chat",
+        "providers",
+        "models",
+        "aliases",
+        "defaults",
+        "budgets",
+    )
+    config_keys: ClassVar[Mapping[str, str]] = {
+        "openai_api_key": "providers.openai.api_key",
+        "openai_base_url": "providers.openai.base_url",
+        "openai_models": "providers.openai.models",
+        "anthropic_api_key": "providers.anthropic.api_key",
+        "anthropic_base_url": "providers.anthropic.base_url",
+        "anthropic_models": "providers.anthropic.models",
+        "openai_compatible": "providers.compatible",
+        "local_provider": "providers.local.enabled",
+        "default_provider": "defaults.provider",
+        "default_model": "defaults.model",
+        "model_aliases": "aliases",
+        "models": "models",
+        "platform_monthly_budget_usd": "budgets.platform_monthly_usd",
+        "user_monthly_budget_usd": "budgets.user_monthly_usd",
+        "provider_connect_seconds": "chat.connect_seconds",
+        "provider_silence_seconds": "chat.silence_seconds",
+        "provider_total_seconds": "chat.total_seconds",
+        "provider_first_token_seconds": "chat.first_token_seconds",
+        "provider_connections": "chat.connections",
+        "provider_retries": "chat.retries",
+        "provider_retry_wait_seconds": "chat.retry_wait_seconds",
+        "provider_circuit_failures": "chat.circuit_failures",
+        "provider_circuit_seconds": "chat.circuit_seconds",
+        "provider_probe_seconds": "chat.probe_seconds",
+        "response_cache_entries": "chat.cache.max_entries",
+        "response_cache_bytes": "chat.cache.max_bytes",
+        "response_cache_seconds": "chat.cache.ttl_seconds",
+        "rate_limit_url": "limits.store_url",
+    }
 
     listen: ListenAddress = "127.0.0.1:8003"
     auth_target: str = Field(default="dns:///127.0.0.1:8001")
@@ -71,8 +141,12 @@ class ChatSettings(ServiceSettings):
     """Whether the built-in development provider answers."""
     default_provider: str | None = None
     """Provider that answers when a request names none. Default: the first configured one."""
+    default_model: str | None = None
+    """Model that answers when a request names neither model nor provider. Default: the default provider's own."""
     model_aliases: dict[str, str] = Field(default_factory=dict)
     """A JSON object of further names of models: {"fast": "claude/claude-haiku-4-5"}."""
+    models: dict[str, ModelSettings] = Field(default_factory=dict)
+    """A JSON object of what is stated of models, by their ids or as `provider/model`."""
 
     provider_connect_seconds: float = Field(default=5.0, gt=0)
     provider_silence_seconds: float = Field(default=120.0, gt=0)

@@ -1,4 +1,4 @@
-"""The catalogue in the shapes of OpenAI's and Anthropic's model lists. Encoded once, since it does not change."""
+"""The catalogue in the shapes of OpenAI's and Anthropic's model lists. Encoded once for a catalogue."""
 
 import datetime as dt
 import re

@@ -75,11 +75,15 @@ def openai_models(
     )
 
 
-def compatible_models(provider: str, base_url: str, names: Sequence[str], now: dt.datetime) -> tuple[ModelSpec, ...]:
-    """Describes the models of another endpoint of OpenAI's dialect; what they can do beside chatting is not known."""
-    return tuple(
-        _describe(provider, name, UNKNOWN, prices.look_up(name, now, base_url=base_url), None) for name in names
-    )
+def compatible_models(
+    provider: str, base_url: str, names: Sequence[str], now: dt.datetime, *, prices_of: str | None = None
+) -> tuple[ModelSpec, ...]:
+    """Describes the models of another endpoint of OpenAI's dialect; what they can do beside chatting is not known.
+
+    What is published of them is that of `prices_of`, or else of who has that address.
+    """
+    known = {name: prices.look_up(name, now, provider_id=prices_of, base_url=base_url) for name in names}
+    return tuple(_describe(provider, name, UNKNOWN, known[name], None) for name in names)
 
 
 def _describe(

@@ -58,6 +58,15 @@ def look_up(
     )
 
 
+def publishes(provider_id: str) -> bool:
+    """Whether prices of a provider are published."""
+    try:
+        get_snapshot().find_provider(None, provider_id, None)
+    except LookupError:
+        return False
+    return True
+
+
 def publisher(*, provider_id: str | None = None, base_url: str | None = None) -> Publisher:
     """Returns the published prices of a provider, named by the library's id or by its address.
 

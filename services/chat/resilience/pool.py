@@ -207,6 +207,11 @@ class Pool:
         finally:
             lease.end()
 
+    @property
+    def in_flight(self) -> int:
+        """How many calls have not ended, which closing it would break off."""
+        return sum(endpoint.in_flight for endpoint in self.endpoints)
+
     async def probe(self) -> None:
         """Asks every endpoint whether it answers. Raises the first failure, when all were asked."""
         failures: list[GaiaError] = []

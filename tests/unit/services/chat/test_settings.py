@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.chat.offer import Endpoint, build_offer, compatible_endpoints
+from services.chat.listing import build_listing
+from services.chat.offer import Endpoint, compatible_endpoints, connect_providers, ways_of
 from services.chat.settings import ChatSettings
 from shared.settings import SettingsError, load
 
@@ -30,33 +31,37 @@ def test_an_empty_key_is_no_key(environment):
 
 
 async def test_without_keys_the_local_provider_is_the_default(environment):
-    offer = build_offer(load(ChatSettings), NOW)
-    assert list(offer.providers) == ["local"]
-    assert offer.catalogue.default_provider.id == "local"
-    assert [one.id for one in offer.catalogue.providers] == ["claude", "openai", "local"]
+    settings = load(ChatSettings)
+    catalogue = build_listing(settings, NOW).catalogue
+    assert list(connect_providers(ways_of(settings))) == ["local"]
+    assert catalogue.default_provider.id == "local"
+    assert [one.id for one in catalogue.providers] == ["claude", "openai", "local"]
 
 
 async def test_a_compatible_endpoint_comes_with_its_models_and_before_the_local_provider(environment):
     environment.setenv("GAIA_OPENAI_COMPATIBLE", f"[{ENDPOINT}]")
     environment.setenv("GAIA_MODEL_ALIASES", '{"quick": "groq/llama"}')
-    offer = build_offer(load(ChatSettings), NOW)
-    assert offer.catalogue.default_provider.id == "groq"
-    assert [model.id for model in offer.catalogue.provider("groq").models] == ["llama", "qwen"]
-    assert offer.catalogue.model("quick").id == "llama"
-    await offer.providers["groq"].close()
+    settings = load(ChatSettings)
+    catalogue = build_listing(settings, NOW).catalogue
+    assert catalogue.default_provider.id == "groq"
+    assert [model.id for model in catalogue.provider("groq").models] == ["llama", "qwen"]
+    assert catalogue.model("quick").id == "llama"
+    adapters = connect_providers(ways_of(settings))
+    assert list(adapters) == ["groq", "local"]
+    await adapters["groq"].close()
 
 
 async def test_several_keys_are_several_endpoints(environment):
     environment.setenv("ANTHROPIC_API_KEY", "k1")
     environment.setenv("OPENAI_API_KEY", "k1, k2,k3")
     environment.setenv("GAIA_PROVIDER_CIRCUIT_FAILURES", "2")
-    offer = build_offer(load(ChatSettings), NOW)
-    assert {name: len(pool.endpoints) for name, pool in offer.providers.items()} == {
+    pools = connect_providers(ways_of(load(ChatSettings)))
+    assert {name: len(pool.endpoints) for name, pool in pools.items()} == {
         "claude": 1,
         "openai": 3,
         "local": 1,
     }
-    for pool in offer.providers.values():
+    for pool in pools.values():
         await pool.close()
 
 
@@ -105,12 +110,11 @@ def test_an_endpoint_keeps_its_key_to_itself():
     assert "secret" not in repr(Endpoint(ONE, "secret"))
 
 
-async def test_models_can_be_listed_by_setting(environment):
+def test_models_can_be_listed_by_setting(environment):
     environment.setenv("OPENAI_API_KEY", "k")
     environment.setenv("GAIA_OPENAI_MODELS", '["my-tuned-model"]')
-    offer = build_offer(load(ChatSettings), NOW)
-    assert [model.id for model in offer.catalogue.provider("openai").models] == ["my-tuned-model"]
-    await offer.providers["openai"].close()
+    catalogue = build_listing(load(ChatSettings), NOW).catalogue
+    assert [model.id for model in catalogue.provider("openai").models] == ["my-tuned-model"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +123,11 @@ async def test_models_can_be_listed_by_setting(environment):
         ("GAIA_OPENAI_COMPATIBLE", f"[{ENDPOINT}, {ENDPOINT}]", "the id groq is taken"),
         ("GAIA_OPENAI_COMPATIBLE", f"[{ENDPOINT.replace('groq', 'openai')}]", "the id openai is taken"),
         ("GAIA_OPENAI_COMPATIBLE", '[{"id": "x", "base_url": "ftp://x", "models": ["m"]}]', "GAIA_OPENAI_COMPATIBLE"),
-        ("GAIA_OPENAI_COMPATIBLE", '[{"id": "x", "base_url": "https://x", "models": []}]', "GAIA_OPENAI_COMPATIBLE"),
+        (
+            "GAIA_OPENAI_COMPATIBLE",
+            '[{"id": "x", "base_url": "https://x", "discover": false}]',
+            "GAIA_OPENAI_COMPATIBLE",
+        ),
         ("OPENAI_API_KEY", "k1,,k2", "OPENAI_API_KEY: .*empty place"),
         ("GAIA_LISTEN", "8003", "GAIA_LISTEN"),
     ],
@@ -140,16 +148,18 @@ def test_a_wrong_setting_is_named(environment, name, value, says):
 def test_a_name_for_nothing_is_refused_at_start(environment, name, value, says):
     environment.setenv(name, value)
     with pytest.raises(SettingsError, match=says):
-        build_offer(load(ChatSettings), NOW)
+        build_listing(load(ChatSettings), NOW)
 
 
 def test_no_sdk_is_loaded_for_a_provider_without_a_key():
     code = (
         "import datetime, sys\n"
-        "from services.chat.offer import build_offer\n"
+        "from services.chat.listing import build_listing\n"
+        "from services.chat.offer import connect_providers, ways_of\n"
         "from services.chat.settings import ChatSettings\n"
         "settings = ChatSettings(database_url='postgres://x', openai_api_key=None, anthropic_api_key=None)\n"
-        "build_offer(settings, datetime.datetime.now(datetime.UTC))\n"
+        "build_listing(settings, datetime.datetime.now(datetime.UTC))\n"
+        "connect_providers(ways_of(settings))\n"
         "print(sorted({'openai', 'anthropic', 'genai_prices'} & set(sys.modules)))\n"
     )
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos' / 'stubs'}"}

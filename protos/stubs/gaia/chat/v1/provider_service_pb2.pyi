@@ -38,12 +38,14 @@ class Provider(_message.Message):
     name: _builtins.str
     """Name to show."""
     status: _builtins.str
-    """`available`, or `unconfigured` where its credentials are missing."""
+    """`available`, `unconfigured` where its credentials are missing, or `unreachable` where it has not told yet which
+    models it has.
+    """
     health: _builtins.str
     """`healthy`, `degraded` or `unhealthy`, measured from calls; `unknown` before the first."""
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids of its models; empty when unconfigured."""
+        """Ids of its models; empty when unconfigured or unreachable."""
 
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -83,7 +85,7 @@ class ProviderHealth(_message.Message):
     LAST_CHECK_FIELD_NUMBER: _builtins.int
     ERROR_RATE_FIELD_NUMBER: _builtins.int
     status: _builtins.str
-    """`healthy`, `degraded`, `unhealthy`, `unknown` or `unconfigured`."""
+    """`healthy`, `degraded`, `unhealthy`, `unknown`, `unconfigured` or `unreachable`."""
     response_time_ms: _builtins.float
     """Mean time to the first word over the last calls, in milliseconds; absent before the first."""
     error_rate: _builtins.float
