@@ -11,6 +11,7 @@ from deploy.cli import (
     accounts,
     audit,
     certificates,
+    config,
     database,
     keys_change,
     keys_import,
@@ -53,6 +54,7 @@ app.add_typer(accounts.keys)
 app.add_typer(audit.app)
 app.add_typer(usage.app)
 app.add_typer(certificates.app)
+app.add_typer(config.app)
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import sys
 
 from rich.console import Console
 
@@ -12,13 +13,16 @@ from deploy.local.status import look
 from deploy.local.view import ConsoleReporter, first_request, short, table
 
 EXIT_INTERRUPTED = 130
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_RELOADING = "chat"
+"""The process that takes its settings anew while it runs."""
 
 
 async def run(settings: LocalSettings, console: Console) -> int:
-    """Starts everything, shows what is where, and stops it all on SIGINT, SIGTERM or SIGHUP; returns the exit code.
+    """Starts everything, shows what is where, and stops it all on SIGINT or SIGTERM; returns the exit code.
 
-    A second signal kills what has not stopped. Raises StackError when something cannot start.
+    A second signal kills what has not stopped. SIGHUP has the settings read again; where it says that the terminal is
+    gone, it stops everything too. Raises StackError when something cannot start.
     """
     reporter = ConsoleReporter(console)
     stack = Stack(settings, reporter)
@@ -33,7 +37,16 @@ async def run(settings: LocalSettings, console: Console) -> int:
         else:
             stack.supervisor.hurry()
 
+    in_terminal = sys.stdin.isatty()
+
+    def take_hangup() -> None:
+        if in_terminal and not sys.stdin.isatty():
+            take_signal()
+        else:
+            stack.supervisor.signal(_RELOADING, signal.SIGHUP)
+
     loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, take_hangup)
     for number in _SIGNALS:
         loop.add_signal_handler(number, take_signal)
     try:

@@ -135,6 +135,12 @@ class Supervisor:
         for child in self._children:
             child.kill()
 
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Sends a signal to a process, if it runs."""
+        for child in self._children:
+            if child.spec.name == name and child.pid is not None:
+                os.kill(child.pid, number)
+
     def running(self) -> Sequence[Running]:
         """Returns what runs, in the order of starting."""
         return [Running(child.spec, child.pid, child.restarts) for child in self._children]

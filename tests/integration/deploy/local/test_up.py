@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -217,6 +218,23 @@ async def test_a_service_that_is_killed_is_reported_and_comes_back(up):
     assert {**after, "asset": 0} == {**before, "asset": 0}
     code, said = await up.run("status")
     assert code == 0, said
+
+
+async def test_settings_are_read_again_without_a_restart_unless_they_are_wrong(up):
+    file = up.home.path / "gaia.toml"
+    file.write_text('[alias]\nswift = "local/local-echo"\n')
+    code, said = await up.run("config", "reload")
+    assert (code, said) == (2, f"gaia: {file}:1: alias: is no key of this table (did you mean aliases?)\n")
+    before = up.pids()
+    file.write_text('[aliases]\nswift = "local/local-echo"\n')
+    code, said = await up.run("config", "reload")
+    assert (code, said.startswith("Gaia reads its settings again")) == (0, True), said
+    headers = {"Authorization": f"Bearer {up.home.dev_api_key.read_text().strip()}"}
+    async with httpx.AsyncClient(base_url=up.environment["GAIA_URL"], headers=headers) as client, asyncio.timeout(20):
+        while (await client.get("/v1/models/swift")).status_code != 200:  # noqa: ASYNC110 - nothing says when it is done
+            await asyncio.sleep(0.05)
+    assert up.pids() == before
+    file.unlink()
 
 
 async def test_nothing_survives_a_supervisor_that_is_killed_and_the_next_start_goes_on_where_it_was(up):

@@ -1,0 +1,97 @@
+"""`gaia.toml` as a whole: its example, its check, and what holds in the end."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from deploy.config import PROCESSES, check_config, effective_config
+from shared.config_file import read_config
+from shared.config_keys import COMMON, keys_of
+from shared.settings import CommonSettings
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "deploy" / "gaia.example.toml"
+_SETTING = re.compile(r"^#(?=\[|[\w\"]+ = )", re.MULTILINE)
+VARIABLES = re.compile(r'_env = "(\w+)"')
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.fixture
+def full_example(environment, tmp_path):
+    """The example with everything in it taken in."""
+    text = _SETTING.sub("", EXAMPLE.read_text())
+    for variable in VARIABLES.findall(text):
+        environment.setenv(variable, "postgres://u:hunter2@h/d" if "DATABASE" in variable else "hunter2")
+    (tmp_path / "anthropic.key").write_text("hunter2\n")
+    path = tmp_path / "gaia.toml"
+    path.write_text(text)
+    return read_config(path)
+
+
+def test_the_example_as_it_is_says_nothing_and_loads(environment):
+    report = check_config(read_config(EXAMPLE))
+    assert (report.faults, report.warnings) == ([], [])
+    assert {one.source for one in effective_config(read_config(EXAMPLE))} <= {"default", "missing; DATABASE_URL"}
+
+
+def test_every_value_of_the_example_loads(full_example):
+    report = check_config(full_example)
+    assert [fault.told(full_example.path) for fault in report.faults] == []
+    assert report.warnings == []
+
+
+def test_the_example_documents_every_setting(full_example):
+    for name, settings in PROCESSES.items():
+        for field in settings.model_fields:
+            keys = keys_of(settings, field)
+            if field in CommonSettings.model_fields and name != "edge":
+                keys = tuple(key for key in keys if key[0] == COMMON)
+            stated = [
+                full_example.get((*key[:-1], f"{key[-1]}{suffix}")) for key in keys for suffix in ("", "_env", "_file")
+            ]
+            documented = any(value is not None for value in stated) or field in ("metrics_listen", "signing_keys")
+            assert documented, f"{name}.{field} stands nowhere in {EXAMPLE.name}"
+
+
+def test_what_holds_is_shown_with_its_source_and_without_secrets(full_example, environment):
+    environment.setenv("GAIA_LOG_LEVEL", "debug")
+    environment.setenv("OPENAI_BASE_URL", "https://proxy.test/v1")
+    shown = {one.key: one for one in effective_config(full_example)}
+    assert shown["providers.openai.api_key"].value == "********"
+    assert shown["providers.openai.api_key"].source.startswith("gaia.toml:")
+    assert (shown["providers.openai.base_url"].value, shown["providers.openai.base_url"].source) == (
+        "https://proxy.test/v1",
+        "OPENAI_BASE_URL",
+    )
+    assert shown["chat.log_level"].source == "GAIA_LOG_LEVEL"
+    assert shown["providers.compatible"].value[0]["api_key"] == "********"
+    assert "hunter2" not in str(shown)
+
+
+def test_what_no_provider_offers_is_warned_of_and_a_default_for_nothing_is_a_fault(environment, tmp_path):
+    path = tmp_path / "gaia.toml"
+    path.write_text('[models.ours]\nmax_tokens = 5\n[defaults]\nmodel = "theirs"\n')
+    report = check_config(read_config(path))
+    assert [fault.message for fault in report.faults] == [
+        "aliases, defaults (GAIA_MODEL_ALIASES, GAIA_DEFAULT_PROVIDER, GAIA_DEFAULT_MODEL): "
+        "the default model theirs is offered by no configured provider"
+    ]
+    path.write_text("[models.ours]\nmax_tokens = 5\n")
+    report = check_config(read_config(path))
+    assert report.faults == []
+    assert report.warnings == [f"{path}:1: models.ours: no configured provider offers this model"]
+
+
+def test_the_file_is_checked_whatever_the_environment_says(environment, tmp_path):
+    environment.setenv("GAIA_EDGE_PORT", "9000")
+    path = tmp_path / "gaia.toml"
+    path.write_text("[edge]\nport = 99999\n")
+    [fault] = check_config(read_config(path)).faults
+    assert (fault.name, fault.line) == ("edge.port", 2)
