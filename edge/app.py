@@ -124,7 +124,8 @@ async def serving(settings: EdgeSettings) -> AsyncIterator[ASGIApp]:
         await stack.enter_async_context(serving_metrics(settings.metrics_listen, sources))
         # Compiled before the first request, so that faulty contracts stop the start.
         transcoder = build_transcoder(
-            channels, Authorizer(services(), identity.authenticator, settings.trusted_proxies, limits)
+            channels,
+            Authorizer(services(), identity.authenticator, settings.trusted_proxies, limits, identity.refusals),
         )
         pages = Pages(HealthReporter(channels, version()), version())
         site = Site(orjson.dumps(gaia_document(transcoder.routes, PROFILE, version())))

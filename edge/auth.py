@@ -17,6 +17,7 @@ from edge.transcoding.routes import Route
 from shared import telemetry
 from shared.errors import GaiaError, PermissionDenied, ResourceExhausted, Unauthenticated
 from shared.identity.authenticator import Authenticator, Identity
+from shared.identity.refusals import RefusalCounter
 from shared.rates.limiter import RateLimiter
 from shared.rpc.auth import check_scope
 from shared.rpc.metadata import CLIENT_ADDRESS
@@ -34,7 +35,7 @@ class Authorizer:
 
     The services check again: what is decided here only saves them the work. A request with a cached key is answered
     without awaiting anything, unless its limits are counted in a shared store. Without `limits` only those hold that
-    the contracts declare.
+    the contracts declare. `refusals` is told of callers who lack a scope, for the audit trail.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Authorizer:
         authenticator: Authenticator,
         trusted_proxies: int,
         limits: RequestLimits | None = None,
+        refusals: RefusalCounter | None = None,
     ) -> None:
         services = list(services)
         self._authenticator = authenticator
@@ -55,6 +57,7 @@ class Authorizer:
             if (limit := rules_of(method).calls_per_minute_per_address)
         }
         self._limits = limits if limits is not None else RequestLimits(RateLimiter())
+        self._refusals = refusals if refusals is not None else RefusalCounter()
         self._throttle = FailureThrottle()
         self._trusted_proxies = trusted_proxies
 
@@ -83,7 +86,7 @@ class Authorizer:
         identity = self._authenticator.cached(key)
         if identity is None:
             return self._authenticate(name, key, access, scope)
-        limits = self._admit(identity, access)
+        limits = self._admit(identity, access, name, scope)
         counting = self._limits.count(scope, limits) if limits else None
         metadata = self._told(name, identity.metadata, scope)
         return metadata if counting is None else _once(counting, metadata)
@@ -106,16 +109,18 @@ class Authorizer:
             wait = b"%d" % math.ceil(error.retry_after or 1)
             code = code_pb2.RESOURCE_EXHAUSTED if isinstance(error, ResourceExhausted) else code_pb2.UNAVAILABLE
             raise failure(code, str(error), headers=((b"retry-after", wait),)) from error
-        counting = self._limits.count(scope, self._admit(identity, access))
+        counting = self._limits.count(scope, self._admit(identity, access, name, scope))
         if counting is not None:
             await counting
         return self._told(name, identity.metadata, scope)
 
-    def _admit(self, identity: Identity, access: Access) -> Sequence[Limit]:
+    def _admit(self, identity: Identity, access: Access, name: str, scope: Scope) -> Sequence[Limit]:
         """The caller's limits, once its scope is checked."""
         try:
             check_scope(identity.principal, access)
         except PermissionDenied as error:
+            needed, request_id = error.metadata.get("scope", ""), scope["state"].get("request_id", "")
+            self._refusals.deny(identity.principal, name, needed, self._address(scope), request_id)
             raise failure(code_pb2.PERMISSION_DENIED, str(error)) from error
         return self._limits.of_caller(identity.principal)
 

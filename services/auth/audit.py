@@ -13,12 +13,14 @@ from typing import Any, Protocol
 from shared.db.paging import START, Place
 from shared.errors import GaiaError, InvalidArgument, Unavailable
 from shared.identity.principal import Principal
-from shared.identity.refusals import RefusalCounter
+from shared.identity.refusals import RefusalCounter, Refusals
 
 logger = logging.getLogger(__name__)
 
 SUCCESS = "success"
 AUTHENTICATE = "authenticate"
+DENIED = "authorization.denied"
+METHOD = "method"
 MAX_WAITING = 1000
 """Most failed acts that wait to be written; the oldest make room."""
 EXPORT_PAGE = 500
@@ -144,12 +146,7 @@ class AuditTrail:
         refusals = self._refusals.drain()
         waiting = list(self._waiting)
         self._waiting.clear()
-        events = waiting + [
-            NewAuditEvent(
-                AUTHENTICATE, "", "", "unauthenticated", "", "", one.request_id, one.address, {"count": one.count}
-            )
-            for one in refusals
-        ]
+        events = waiting + [_refused(one) for one in refusals]
         if not events:
             return
         try:
@@ -158,6 +155,25 @@ class AuditTrail:
             logger.warning("failures could not be written to the audit trail", extra={"cause": str(error)})
             self._refusals.put_back(refusals)
             self._waiting.extendleft(reversed(waiting[: MAX_WAITING - len(self._waiting)]))
+
+
+def _refused(refusals: Refusals) -> NewAuditEvent:
+    what, details = refusals.what, {"count": refusals.count}
+    if not what.method:
+        return NewAuditEvent(
+            AUTHENTICATE, "", "", "unauthenticated", "", "", refusals.request_id, what.address, details
+        )
+    return NewAuditEvent(
+        action=DENIED,
+        target_type=METHOD,
+        target_id=what.method[:MAX_ID],
+        result="permission_denied",
+        actor_user_id=what.user_id,
+        actor_key_id=what.api_key_id,
+        request_id=refusals.request_id,
+        address=what.address,
+        details={**details, "scope": what.scope},
+    )
 
 
 async def export_events(store: AuditStore, wanted: AuditFilter) -> AsyncIterator[AuditEvent]:

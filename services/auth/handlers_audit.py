@@ -7,16 +7,18 @@ from typing import Any
 from gaia.auth.v1 import audit_pb2, audit_service_pb2_grpc
 from gaia.auth.v1 import audit_service_pb2 as pb
 
-from services.auth.acting import MAX_ADDRESS
 from services.auth.audit import MAX_ID, AuditEvent, AuditFilter, export_events
 from services.auth.encoding import decode_time, encode_time
 from services.auth.store import Store
 from shared.db.paging import Place, page_size, parse_token
 from shared.errors import InvalidArgument
-from shared.identity.refusals import MAX_ADDRESSES, RefusalCounter
+from shared.identity.refusals import MAX_REFUSALS, Refusal, RefusalCounter
+from shared.rpc.peers import MAX_ADDRESS
 
 Context = Any  # grpc.aio.ServicerContext, which these handlers do not use
 _MAX_COUNT = 1_000_000_000
+_MAX_ENTRIES = MAX_REFUSALS + 2  # and one each for those that are not told apart
+_MAX_REQUEST_ID = 128
 
 
 class AuditHandlers(audit_service_pb2_grpc.AuditServiceServicer):
@@ -44,13 +46,23 @@ class AuditHandlers(audit_service_pb2_grpc.AuditServiceServicer):
             yield pb.ExportAuditEventsResponse(event=_encode_event(event))
 
     async def ReportRefusals(self, request: pb.ReportRefusalsRequest, context: Context) -> pb.ReportRefusalsResponse:
-        """Notes credentials that another door refused."""
-        if len(request.refusals) > MAX_ADDRESSES + 1:
-            raise InvalidArgument.field("refusals", f"must have at most {MAX_ADDRESSES + 1} entries")
-        for one in request.refusals:
-            count = min(max(one.count, 1), _MAX_COUNT)
-            self._refusals.record(one.address[:MAX_ADDRESS], one.request_id[:128], count)
+        """Notes what another door refused."""
+        if len(request.refusals) > _MAX_ENTRIES:
+            raise InvalidArgument.field("refusals", f"must have at most {_MAX_ENTRIES} entries")
+        decoded = [(_decode_refusal(number, one), one) for number, one in enumerate(request.refusals)]
+        for what, one in decoded:
+            self._refusals.add(what, one.request_id[:_MAX_REQUEST_ID], min(max(one.count, 1), _MAX_COUNT))
         return pb.ReportRefusalsResponse()
+
+
+def _decode_refusal(number: int, message: pb.Refusals) -> Refusal:
+    address = message.address[:MAX_ADDRESS]
+    if not message.method:
+        return Refusal(address)
+    place = f"refusals[{number}]"
+    user_id = _decode_id(message.user_id, f"{place}.user_id")
+    api_key_id = _decode_id(message.api_key_id, f"{place}.api_key_id")
+    return Refusal(address, message.method[:MAX_ID], message.scope[:MAX_ID], str(user_id or ""), str(api_key_id or ""))
 
 
 def _decode_filter(request: pb.ListAuditEventsRequest | pb.ExportAuditEventsRequest) -> AuditFilter:

@@ -7,7 +7,6 @@ from gaia.auth.v1 import auth_service_pb2 as pb
 from gaia.auth.v1 import auth_service_pb2_grpc
 
 from services.auth import users
-from services.auth.acting import MAX_ADDRESS, address_of
 from services.auth.credentials import CredentialCheck
 from services.auth.encoding import encode_identity, encode_user
 from services.auth.revocations import RevocationHub
@@ -18,6 +17,7 @@ from shared.identity.principal import current_principal
 from shared.identity.refusals import RefusalCounter
 from shared.identity.token import SigningKeys, TokenVerifier
 from shared.identity.wire import encode_principal
+from shared.rpc.peers import MAX_ADDRESS, address_of
 
 Context = Any  # grpc.aio.ServicerContext, whose type arguments say nothing here
 

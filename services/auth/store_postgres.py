@@ -168,7 +168,10 @@ async def insert_key(connection: AnyConnection, key: NewApiKey, event: NewAuditE
 
 
 async def write_events(connection: AnyConnection, events: Sequence[NewAuditEvent]) -> None:
-    """Writes entries of the audit trail on a connection of one's own, so that they share its transaction."""
+    """Writes entries of the audit trail on a connection of one's own, so that they share its transaction.
+
+    They repeat what callers sent, so what Postgres does not take of it is replaced: an entry is never refused for it.
+    """
     await connection.executemany(
         SQL["add_audit_event"],
         [
@@ -178,14 +181,18 @@ async def write_events(connection: AnyConnection, events: Sequence[NewAuditEvent
                 event.actor_user_id or None,
                 event.actor_key_id or None,
                 event.target_type,
-                event.target_id,
-                event.request_id,
-                event.address,
-                json.dumps(event.details),
+                _storable(event.target_id),
+                _storable(event.request_id),
+                _storable(event.address),
+                json.dumps(event.details).replace(r"\u0000", r"\ufffd"),
             )
             for event in events
         ],
     )
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "\ufffd")
 
 
 def audit_query(wanted: AuditFilter, after: Place, limit: int) -> tuple[str, list[object]]:

@@ -19,7 +19,7 @@ MAX_NAME = 200
 BUDGET = "monthly_budget_usd"
 UPDATABLE = ("name", "is_active", BUDGET)
 USER = "user"
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_EMAIL = re.compile(r"[^@\s\0]+@[^@\s\0]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,8 @@ def check_name(name: str) -> list[Violation]:
     """Returns what is wrong with a name."""
     if len(name) > MAX_NAME:
         return [Violation("name", f"must have at most {MAX_NAME} characters, not {len(name)}")]
+    if "\0" in name:
+        return [Violation("name", "must not hold the character U+0000")]
     return []
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from shared.errors import Unavailable
+from shared.errors import InvalidArgument, Unavailable
 
 ACQUIRE_SECONDS = 2.0
 """How long a call waits for a free connection, or for a new one, before it fails as unavailable."""
@@ -33,6 +33,9 @@ OUTAGE = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InterfaceError,
 )
+
+# How Postgres says of a text, and of one inside of JSON, that it holds U+0000.
+UNSTORABLE = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 
 
 def unavailable() -> Unavailable:
@@ -95,6 +98,9 @@ class Database:
             raise Unavailable(
                 "the database is older than this service; run `gaia db migrate`", reason="DATABASE_OUTDATED"
             ) from error
+        except UNSTORABLE as error:
+            # Whoever knows the field says so before it comes to this.
+            raise InvalidArgument("a text holds the character U+0000, which no text of the database can") from error
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -13,10 +13,12 @@ from shared.errors import GaiaError, PermissionDenied, Unauthenticated
 from shared.identity.authenticator import IDENTITY_METADATA, Authenticator
 from shared.identity.jwt_form import looks_like_jwt
 from shared.identity.principal import Principal, set_principal
+from shared.identity.refusals import RefusalCounter
 from shared.identity.token import CheckedIdentity, SigningKeys, TokenVerifier
 from shared.identity.wire import decode_principal
 from shared.rpc import status
 from shared.rpc.metadata import API_KEY, REQUEST_ID
+from shared.rpc.peers import address_of
 from shared.rpc.rules import Access, access_table
 
 if TYPE_CHECKING:  # the asynchronous stub exists for type checkers only
@@ -29,6 +31,7 @@ _TOKENS = (IDENTITY_METADATA, "authorization")
 MISSING_CREDENTIAL = "no credential; send an API key as x-api-key"
 CONFLICTING_CREDENTIALS = "two different credentials in one call; send one"
 
+Note = Callable[[Any], None]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
 
@@ -40,11 +43,16 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     """
 
     def __init__(
-        self, services: Iterable[ServiceDescriptor], verifier: TokenVerifier, authenticator: Authenticator
+        self,
+        services: Iterable[ServiceDescriptor],
+        verifier: TokenVerifier,
+        authenticator: Authenticator,
+        refusals: RefusalCounter,
     ) -> None:
         self._access = access_table(services)
         self._verifier = verifier
         self._authenticator = authenticator
+        self._refusals = refusals
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Implements grpc.aio.ServerInterceptor. The handler runs in this task, so it sees the principal set here."""
@@ -58,33 +66,56 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             set_principal(None)
             return await continuation(handler_call_details)
         handler = await continuation(handler_call_details)
+        token, principal = "", None
         try:
-            principal = await self._principal(handler_call_details.invocation_metadata)
+            token, key = _credentials(handler_call_details.invocation_metadata)
+            principal = await self._principal(token, key)
             check_scope(principal, access)
         except GaiaError as error:
-            return _refusal(handler, error)
+            return _refusal(handler, error, self._noting(error, method, principal, token))
         set_principal(principal)
         return handler
 
-    async def _principal(self, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
-        token = key = ""
-        for name, value in metadata:
-            if name == API_KEY:
-                if key and value != key:
-                    raise Unauthenticated(CONFLICTING_CREDENTIALS)
-                key = str(value)
-            elif name in _TOKENS:
-                found = str(value) if name == IDENTITY_METADATA else _bearer(str(value))
-                if token and found and found != token:
-                    raise Unauthenticated(CONFLICTING_CREDENTIALS)
-                token = found or token
-        if token and key:
-            raise Unauthenticated(CONFLICTING_CREDENTIALS)
+    async def _principal(self, token: str, key: str) -> Principal:
         if token:
             return self._verifier.cached(token) or await self._verifier.verify(token)
         if key:
             return (self._authenticator.cached(key) or await self._authenticator.authenticate(key)).principal
         raise Unauthenticated(MISSING_CREDENTIAL)
+
+    def _noting(self, error: GaiaError, method: str, principal: Principal | None, token: str) -> Note:
+        """Returns what notes the refusal for the audit trail, once the call's context is known.
+
+        Keys that are refused are noted by the authenticator, or by auth when it was asked.
+        """
+
+        def note(context: Any) -> None:
+            address, request_id = address_of(context), telemetry.request_id.get()
+            if principal is not None and isinstance(error, PermissionDenied):
+                name, scope = method[1:].replace("/", "."), error.metadata.get("scope", "")
+                self._refusals.deny(principal, name, scope, address, request_id)
+            elif token and isinstance(error, Unauthenticated):
+                self._refusals.record(address, request_id)
+
+        return note
+
+
+def _credentials(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[str, str]:
+    """Returns the identity token and the API key of a call; at most one of them is not empty."""
+    token = key = ""
+    for name, value in metadata:
+        if name == API_KEY:
+            if key and value != key:
+                raise Unauthenticated(CONFLICTING_CREDENTIALS)
+            key = str(value)
+        elif name in _TOKENS:
+            found = str(value) if name == IDENTITY_METADATA else _bearer(str(value))
+            if token and found and found != token:
+                raise Unauthenticated(CONFLICTING_CREDENTIALS)
+            token = found or token
+    if token and key:
+        raise Unauthenticated(CONFLICTING_CREDENTIALS)
+    return token, key
 
 
 def check_scope(principal: Principal, access: Access) -> None:
@@ -151,15 +182,17 @@ def _bearer(header: str) -> str:
     return credential.strip() if scheme.lower() == "bearer" else ""
 
 
-def _refusal(handler: Any, error: GaiaError) -> Any:
+def _refusal(handler: Any, error: GaiaError, note: Note) -> Any:
     """A handler of the same kind that ends the call with the error."""
     if handler is None:
         return None
 
-    async def unary(_request: Any, _context: Any) -> None:
+    async def unary(_request: Any, context: Any) -> None:
+        note(context)
         raise error
 
-    async def stream(_request: Any, _context: Any) -> Any:
+    async def stream(_request: Any, context: Any) -> Any:
+        note(context)
         if error:
             raise error
         yield  # makes this a generator

@@ -42,7 +42,7 @@ class MeshIdentity:
 
     def interceptors(self, services: Iterable[ServiceDescriptor]) -> list[grpc.aio.ServerInterceptor]:
         """The interceptors of a server of these services, outermost first."""
-        return [CallInterceptor(), AuthInterceptor(services, self.verifier, self.authenticator)]
+        return [CallInterceptor(), AuthInterceptor(services, self.verifier, self.authenticator, self.refusals)]
 
 
 def mesh_identity(environment: str, auth: grpc.aio.Channel, capacity: int = 10_000) -> MeshIdentity:
@@ -67,7 +67,7 @@ async def following(feed: RevocationFeed, auth: grpc.aio.Channel) -> AsyncIterat
 
 @contextlib.asynccontextmanager
 async def reporting(refusals: RefusalCounter, auth: grpc.aio.Channel) -> AsyncIterator[None]:
-    """Tells auth's audit trail, while the block runs and at its end, of credentials that were refused without it."""
+    """Tells auth's audit trail, while the block runs and at its end, of who was refused without it."""
     stub = AuditServiceStub(auth)
 
     async def report() -> None:
@@ -86,7 +86,15 @@ async def _report(refusals: RefusalCounter, auth: "AuditServiceAsyncStub") -> No
         return
     request = audit_service_pb2.ReportRefusalsRequest()
     for one in counted:
-        request.refusals.add(address=one.address, count=one.count, request_id=one.request_id)
+        request.refusals.add(
+            address=one.what.address,
+            count=one.count,
+            request_id=one.request_id,
+            method=one.what.method,
+            scope=one.what.scope,
+            user_id=one.what.user_id,
+            api_key_id=one.what.api_key_id,
+        )
     try:
         await auth.ReportRefusals(request, timeout=EXCHANGE_TIMEOUT_SECONDS)
     except grpc.aio.AioRpcError:

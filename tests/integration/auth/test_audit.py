@@ -32,7 +32,7 @@ from shared.db.pool import Database
 from shared.errors import PermissionDenied
 from shared.identity import api_key
 from shared.identity.principal import Principal
-from shared.identity.refusals import MAX_ADDRESSES, RefusalCounter
+from shared.identity.refusals import MAX_REFUSALS, RefusalCounter
 from tests.support.auth import Auth
 from tests.support.waiting import eventually
 
@@ -163,8 +163,67 @@ async def test_refusals_from_everywhere_take_bounded_room_and_lose_no_count():
     for number in range(10_000):
         counter.record(f"address {number}", "")
     counted = counter.drain()
-    assert len(counted) <= MAX_ADDRESSES + 1
+    assert len(counted) <= MAX_REFUSALS + 1
     assert sum(one.count for one in counted) == 10_000
+
+
+async def test_a_denied_call_takes_bounded_room_and_loses_no_count():
+    counter = RefusalCounter()
+    for number in range(10_000):
+        caller = Principal(f"user {number}", "e@f", "key", frozenset(), "test")
+        counter.deny(caller, "gaia.auth.v1.UserService.ListUsers", "users:manage", "127.0.0.1", "")
+        counter.record("127.0.0.1", "")
+    counted = counter.drain()
+    assert len(counted) <= MAX_REFUSALS + 2
+    assert sum(one.count for one in counted if one.what.method) == 10_000
+    assert sum(one.count for one in counted if not one.what.method) == 10_000
+
+
+async def test_whoever_lacks_a_scope_or_has_a_bad_token_at_a_services_own_door_stands_in_the_trail(
+    auth: Auth, admin_key: str
+):
+    weak = await auth.new_key(scopes=["chat:read"])
+    identity = await AuthServiceStub(auth.channel).Authenticate(auth_service_pb2.AuthenticateRequest(api_key=weak))
+    users = UserServiceStub(auth.channel)
+    with_token = (("x-gaia-identity", identity.identity_token), ("x-request-id", "denied-2"))
+    for call in (metadata(weak, "denied-2"), with_token):
+        refused = await refusal(users.ListUsers(user_service_pb2.ListUsersRequest(), metadata=call))
+        assert refused is grpc.StatusCode.PERMISSION_DENIED
+    forged = (
+        ("x-gaia-identity", identity.identity_token[:-8] + "AAAAAAAA"),
+        ("x-gaia-client-address", "198.51.100.30"),
+    )
+    await refusal(users.ListUsers(user_service_pb2.ListUsersRequest(), metadata=forged))
+
+    async def written() -> Any:
+        actor = identity.principal.user_id
+        denied = await events(auth, admin_key, action="authorization.denied", actor_user_id=actor)
+        failed = await events(auth, admin_key, action="authenticate", address="198.51.100.30")
+        counts: list[Any] = [event.details["count"] for event in denied]
+        return denied if failed and sum(counts) == 2 else []
+
+    [event, *_] = await eventually(written)
+    assert (event.target_id, event.details["scope"]) == ("gaia.auth.v1.UserService.ListUsers", "users:manage")
+    assert (event.actor_api_key_id, event.request_id) == (identity.principal.api_key_id, "denied-2")
+    assert event.address == "127.0.0.1"
+
+
+async def test_what_another_door_reports_is_written_with_who_and_what(auth: Auth, admin_key: str):
+    actor = "a0000000-0000-4000-8000-00000000000b"
+    report = audit_service_pb2.ReportRefusalsRequest()
+    report.refusals.add(
+        address="198.51.100.21\0", count=4, request_id="request-4", method="m.S.M", scope="chat:read", user_id=actor
+    )
+    await AuditServiceStub(auth.channel).ReportRefusals(report)
+
+    async def written() -> Any:
+        return await events(auth, admin_key, action="authorization.denied", actor_user_id=actor)
+
+    [event] = await eventually(written)
+    assert (event.target_id, event.details["count"], event.request_id) == ("m.S.M", 4, "request-4")
+    report.refusals[0].user_id = "nobody"
+    answer = await refusal(AuditServiceStub(auth.channel).ReportRefusals(report))
+    assert answer is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_the_trail_needs_its_scope(auth: Auth):

@@ -39,7 +39,8 @@ class AuditEvent(_message.Message):
     """Id, a UUID."""
     action: _builtins.str
     """What was done: `user.create`, `user.update`, `user.delete`, `api_key.create`, `api_key.update`, `api_key.rotate`,
-    `api_key.revoke`, `api_key.import`, or `authenticate` for credentials that were refused.
+    `api_key.revoke`, `api_key.delete`, `api_key.import`; `authenticate` for credentials that were refused, or
+    `authorization.denied` for a caller who lacked the scope that a method needs.
     """
     result: _builtins.str
     """`success`, or the lower-case name of the error it ended with, such as `permission_denied`."""
@@ -48,9 +49,9 @@ class AuditEvent(_message.Message):
     actor_api_key_id: _builtins.str
     """Id of the API key that was used; empty where there was none."""
     target_type: _builtins.str
-    """What it was done to: `user` or `api_key`; empty for `authenticate`."""
+    """What it was done to: `user`, `api_key`, or `method` for `authorization.denied`; empty for `authenticate`."""
     target_id: _builtins.str
-    """Id of what it was done to."""
+    """Id of what it was done to; the full name of a method."""
     request_id: _builtins.str
     """Id of the request."""
     address: _builtins.str

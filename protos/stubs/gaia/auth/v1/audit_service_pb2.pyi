@@ -214,29 +214,45 @@ Global___ReportRefusalsRequest: _TypeAlias = ReportRefusalsRequest  # noqa: Y015
 
 @_typing.final
 class Refusals(_message.Message):
-    """Credentials refused at one address."""
+    """Credentials refused at one address, or calls of one caller to one method refused for want of a scope."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ADDRESS_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    API_KEY_ID_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """The address; empty when it is one of too many."""
     count: _builtins.int
     """How often."""
     request_id: _builtins.str
     """Id of one of the requests."""
+    method: _builtins.str
+    """Full name of the method, such as `gaia.auth.v1.UserService.ListUsers`; empty for credentials that were refused."""
+    scope: _builtins.str
+    """Scope that the method needs and the caller lacked."""
+    user_id: _builtins.str
+    """Id of the user who called; empty for credentials that were refused."""
+    api_key_id: _builtins.str
+    """Id of the API key that was used; empty where there was none."""
     def __init__(
         self,
         *,
         address: _builtins.str = ...,
         count: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        method: _builtins.str = ...,
+        scope: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        api_key_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "count", b"count", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "api_key_id", b"api_key_id", "count", b"count", "method", b"method", "request_id", b"request_id", "scope", b"scope", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

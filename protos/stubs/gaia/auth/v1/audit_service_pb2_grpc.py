@@ -71,7 +71,8 @@ class AuditServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportRefusals(self, request, context):
-        """Notes credentials that a caller's door refused without asking, summed up. For the edge and other doors of the mesh.
+        """Notes credentials that a caller's door refused without asking, and callers that it turned away for want of a scope,
+        summed up. For the edge and other doors of the mesh.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,9 @@ class AuditServiceStub:
     ExportAuditEvents: _grpc.UnaryStreamMultiCallable[_audit_service_pb2.ExportAuditEventsRequest, _audit_service_pb2.ExportAuditEventsResponse]
     """Streams all entries that the filter lets through, the newest first, one a line."""
     ReportRefusals: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ReportRefusalsRequest, _audit_service_pb2.ReportRefusalsResponse]
-    """Notes credentials that a caller's door refused without asking, summed up. For the edge and other doors of the mesh."""
+    """Notes credentials that a caller's door refused without asking, and callers that it turned away for want of a scope,
+    summed up. For the edge and other doors of the mesh.
+    """
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
@@ -50,7 +52,9 @@ class AuditServiceAsyncStub(AuditServiceStub):
     ExportAuditEvents: _aio.UnaryStreamMultiCallable[_audit_service_pb2.ExportAuditEventsRequest, _audit_service_pb2.ExportAuditEventsResponse]  # type: ignore[assignment]
     """Streams all entries that the filter lets through, the newest first, one a line."""
     ReportRefusals: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ReportRefusalsRequest, _audit_service_pb2.ReportRefusalsResponse]  # type: ignore[assignment]
-    """Notes credentials that a caller's door refused without asking, summed up. For the edge and other doors of the mesh."""
+    """Notes credentials that a caller's door refused without asking, and callers that it turned away for want of a scope,
+    summed up. For the edge and other doors of the mesh.
+    """
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows who did what: every administrative act, and credentials that were refused."""
@@ -77,6 +81,8 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_service_pb2.ReportRefusalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_service_pb2.ReportRefusalsResponse, _abc.Awaitable[_audit_service_pb2.ReportRefusalsResponse]]:
-        """Notes credentials that a caller's door refused without asking, summed up. For the edge and other doors of the mesh."""
+        """Notes credentials that a caller's door refused without asking, and callers that it turned away for want of a scope,
+        summed up. For the edge and other doors of the mesh.
+        """
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
