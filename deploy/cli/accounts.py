@@ -1,17 +1,16 @@
 """`gaia users` and `gaia keys`: over the REST API, with a key that may."""
 
 import datetime as dt
-import uuid
 from typing import Annotated, Any
 
 import typer
 
 from deploy.cli.keys_options import Models, MonthlyBudget, RequestsPerMinute, TokensPerMinute, limits_of
-from deploy.cli.options import DEFAULT_HOME, DEFAULT_URL, AsJson, HomeFolder, Key, Url, Yes
+from deploy.cli.options import DEFAULT_HOME, DEFAULT_URL, AsJson, HomeFolder, Key, Url
 
 users = typer.Typer(name="users", help="Creates, lists, changes and deactivates users.", no_args_is_help=True)
 keys = typer.Typer(
-    name="keys", help="Creates, lists, changes, rotates, imports and revokes API keys.", no_args_is_help=True
+    name="keys", help="Creates, lists, changes, rotates, imports, revokes and deletes API keys.", no_args_is_help=True
 )
 
 _USER_COLUMNS = ("id", "email", "name", "is_active", "monthly_budget_usd", "created_at")
@@ -94,28 +93,14 @@ def list_keys(
     show(edge.pages("/api/v1/api-keys", "api_keys", params), _KEY_COLUMNS, as_json=as_json)
 
 
-@keys.command("revoke")
-def revoke_key(
-    id: Annotated[uuid.UUID, typer.Argument(help="Id of the key, as `gaia keys list` shows it.")],  # noqa: A002 - its name
-    yes: Yes = False,
-    url: Url = DEFAULT_URL,
-    key: Key = None,
-    home: HomeFolder = DEFAULT_HOME,
-) -> None:
-    """Revokes a key for good; within a second nobody can use it any more."""
-    from deploy.cli.calling import edge_of
-
-    edge = edge_of(url, key, home)
-    found = edge.call("GET", f"/api/v1/api-keys/{id}")
-    if not yes:
-        typer.confirm(f"Revoke {found['name']!r} ({found['prefix']}…{found['last_four']}) for good?", abort=True)
-    edge.call("DELETE", f"/api/v1/api-keys/{id}")
-    print(f"revoked {id}")
-
-
 @keys.command("signing")
-def make_signing_key() -> None:
+def make_signing_key(as_json: AsJson = False) -> None:
     """Makes a key for GAIA_SIGNING_KEYS, which auth signs identities with."""
+    from deploy.cli.output import show_json
     from deploy.cli.preparation import new_signing_key
 
-    print(new_signing_key())
+    seed = new_signing_key()
+    if as_json:
+        show_json([{"signing_key": seed}])
+        return
+    print(seed)

@@ -73,7 +73,7 @@ def rotate(
     if grace_seconds == 0 and not yes:
         found = edge.call("GET", f"/api/v1/api-keys/{key_id}")
         shown = f"{found['prefix']}…{found['last_four']}"
-        typer.confirm(f"End the secret {shown} of {found['name']!r} at once, whoever uses it?", abort=True)
+        typer.confirm(f"End the secret {shown} of {found['name']!r} at once, whoever uses it?", abort=True, err=True)
     body = {} if grace_seconds is None else {"grace_seconds": grace_seconds}
     rotated = edge.call("POST", f"/api/v1/api-keys/{key_id}:rotate", body=body)
     if as_json:

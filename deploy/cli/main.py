@@ -14,6 +14,7 @@ from deploy.cli import (
     config,
     database,
     keys_change,
+    keys_end,
     keys_import,
     personal,
     platform,
@@ -49,6 +50,8 @@ accounts.users.command("erase")(personal.erase)
 app.add_typer(accounts.users)
 accounts.keys.command("update")(keys_change.update)
 accounts.keys.command("rotate")(keys_change.rotate)
+accounts.keys.command("revoke")(keys_end.revoke)
+accounts.keys.command("delete")(keys_end.delete)
 accounts.keys.command("import")(keys_import.import_keys)
 app.add_typer(accounts.keys)
 app.add_typer(audit.app)

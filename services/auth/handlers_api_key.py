@@ -21,7 +21,7 @@ Context = Any  # grpc.aio.ServicerContext, whose type arguments say nothing here
 
 
 class ApiKeyHandlers(api_key_service_pb2_grpc.ApiKeyServiceServicer):
-    """Creates, lists, changes, rotates and revokes API keys."""
+    """Creates, lists, changes, rotates, revokes and deletes API keys."""
 
     def __init__(self, store: Store, trail: AuditTrail, now: Clock) -> None:
         self._store = store
@@ -78,5 +78,12 @@ class ApiKeyHandlers(api_key_service_pb2_grpc.ApiKeyServiceServicer):
         """Revokes a key."""
         act = act_of(context)
         with self._trail.attempt(act.event("api_key.revoke", keys.API_KEY, request.id[:MAX_ID])):
-            await keys.revoke_key(self._store, act, request.id)
-        return pb.RevokeApiKeyResponse()
+            key = await keys.revoke_key(self._store, act, request.id)
+        return pb.RevokeApiKeyResponse(api_key=encode_key(key))
+
+    async def DeleteApiKey(self, request: pb.DeleteApiKeyRequest, context: Context) -> pb.DeleteApiKeyResponse:
+        """Deletes a key."""
+        act = act_of(context)
+        with self._trail.attempt(act.event("api_key.delete", keys.API_KEY, request.id[:MAX_ID])):
+            await keys.delete_key(self._store, act, request.id)
+        return pb.DeleteApiKeyResponse()

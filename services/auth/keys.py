@@ -16,7 +16,7 @@ from services.auth.permissions import (
     normalised,
 )
 from services.auth.store import Store
-from services.auth.users import MAX_NAME, check_mask, parse_id
+from services.auth.users import MAX_NAME, check_mask, check_name, parse_id
 from shared.db.paging import Place
 from shared.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Violation
 from shared.identity import api_key
@@ -159,11 +159,23 @@ async def rotate_key(
     return rotated, key
 
 
-async def revoke_key(store: Store, act: Act, key_id: str) -> None:
-    """Revokes a key for good. Raises NotFound."""
+async def revoke_key(store: Store, act: Act, key_id: str) -> ApiKey:
+    """Revokes a key for good and returns it. Raises NotFound."""
     known = await get_key(store, act.caller, key_id)
     event = act.event("api_key.revoke", API_KEY, str(known.id))
-    if await store.update_key(known.id, KeyChanges(is_active=False), event) is None:
+    revoked = await store.update_key(known.id, KeyChanges(is_active=False), event)
+    if revoked is None:
+        raise _missing(key_id)
+    return revoked
+
+
+async def delete_key(store: Store, act: Act, key_id: str) -> None:
+    """Ends a key and takes it out of every list; the audit trail tells what it was. Raises NotFound."""
+    known = await get_key(store, act.caller, key_id)
+    event = act.event(
+        "api_key.delete", API_KEY, str(known.id), user_id=str(known.user_id), name=known.name, last_four=known.last_four
+    )
+    if not await store.delete_key(known.id, event):
         raise _missing(key_id)
 
 
@@ -195,7 +207,7 @@ def _missing(key_id: str) -> NotFound:
 def _check_name(name: str) -> list[Violation]:
     if not name.strip() or len(name) > MAX_NAME:
         return [Violation("name", f"must say what the key is for, in at most {MAX_NAME} characters")]
-    return []
+    return check_name(name)
 
 
 def _check_end(expires_at: dt.datetime | None, now: dt.datetime) -> list[Violation]:

@@ -112,6 +112,10 @@ WHERE id = $1
 RETURNING id, user_id, name, prefix, last_four, permissions, is_active, expires_at, previous_expires_at, last_used_at,
           created_at, updated_at;
 
+-- name: delete_key
+-- Deletes a key; the trigger announces its end like a revocation.
+DELETE FROM api_keys WHERE id = $1 RETURNING id;
+
 -- name: rotate_key
 -- Gives a working key another secret; the one of now works until $5, or not at all when that is null.
 UPDATE api_keys

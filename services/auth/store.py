@@ -49,6 +49,9 @@ class Store(AuditStore, Protocol):
     async def update_key(self, key_id: uuid.UUID, changes: KeyChanges, event: NewAuditEvent) -> ApiKey | None:
         """Changes a key."""
 
+    async def delete_key(self, key_id: uuid.UUID, event: NewAuditEvent) -> bool:
+        """Deletes a key; False when there is none."""
+
     async def rotate_key(
         self, key_id: uuid.UUID, secret: Secret, previous_expires_at: dt.datetime | None, event: NewAuditEvent
     ) -> ApiKey | None:

@@ -127,6 +127,14 @@ class PostgresStore:
             changes.clear_expires_at,
         )
 
+    async def delete_key(self, key_id: uuid.UUID, event: NewAuditEvent) -> bool:
+        """Deletes a key."""
+        async with self._database.transaction() as connection:
+            if await connection.fetchval(SQL["delete_key"], key_id) is None:
+                return False
+            await write_events(connection, [event])
+        return True
+
     async def rotate_key(
         self, key_id: uuid.UUID, secret: Secret, previous_expires_at: dt.datetime | None, event: NewAuditEvent
     ) -> ApiKey | None:

@@ -31,6 +31,7 @@ DANGEROUS = (
     "ApiKeyService_UpdateApiKey",
     "ApiKeyService_RotateApiKey",
     "ApiKeyService_RevokeApiKey",
+    "ApiKeyService_DeleteApiKey",
     "UserService_UpdateUser",
     "UserService_DeleteUser",
 )

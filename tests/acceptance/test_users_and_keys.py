@@ -124,7 +124,7 @@ class TestUsers:
 
 
 class TestKeys:
-    async def test_a_key_lives_from_creation_to_revocation(self, mesh: Mesh, caller: Caller):
+    async def test_a_key_lives_from_creation_to_deletion(self, mesh: Mesh, caller: Caller):
         created = await caller.post(KEYS, {"name": "laptop", "scopes": ["chat:read"]})
         key = created.json()
         assert created.status_code == 201
@@ -143,10 +143,20 @@ class TestKeys:
         assert changed.json()["scopes"] == ["chat:read"]
         assert "key" not in changed.json()
 
-        assert (await caller.delete(path)).status_code == 204
-        assert (await caller.get(path)).json()["is_active"] is False
+        revoked = await caller.post(f"{path}:revoke")
+        assert (revoked.status_code, revoked.json()["is_active"]) == (200, False)
+        assert (await caller.get(path)).json() == revoked.json()
         revived = await caller.patch(path, {"is_active": True})
         assert revived.status_code == 400
+
+        assert (await caller.delete(path)).status_code == 204
+        assert (await caller.get(path)).status_code == 404
+        assert key["id"] not in [listed["id"] for listed in (await caller.get(KEYS)).json()["api_keys"]]
+        trail = (await mesh.admin.get("/api/v1/audit", params={"target_id": key["id"]})).json()["events"]
+        assert [event["action"] for event in trail] == [
+            "api_key.delete", "api_key.revoke", "api_key.update", "api_key.create"
+        ]  # fmt: skip
+        assert trail[0]["details"] == {"user_id": caller.user_id, "name": "old laptop", "last_four": key["last_four"]}
 
     async def test_the_text_of_a_key_is_in_no_list_and_not_in_the_database(self, mesh: Mesh, caller: Caller):
         key = (await caller.post(KEYS, {"name": "secret"})).json()["key"]
@@ -172,7 +182,7 @@ class TestKeys:
         other = await mesh.new_caller()
         path = f"{KEYS}/{other.key_id}"
         replies = await asyncio.gather(
-            caller.get(path), caller.patch(path, {"name": "mine"}), caller.delete(path), caller.get(f"{KEYS}/nothing")
+            caller.get(path), caller.patch(path, {"name": "mine"}), caller.delete(path), caller.post(f"{path}:revoke")
         )
         assert [reply.status_code for reply in replies] == [404, 404, 404, 404]
         listed = (await caller.get(KEYS)).json()["api_keys"]

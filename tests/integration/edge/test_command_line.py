@@ -1,6 +1,7 @@
 """`gaia keys|users|audit|certs` as an operator types them, against a real edge, auth and database."""
 
 import asyncio
+import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,27 @@ async def test_a_user_who_was_deactivated_can_be_active_again_without_the_old_ke
     assert (gone["is_active"], back["is_active"]) == (False, True)
     reply = await gaia.edge.get("/api/v1/auth/me", headers={"x-api-key": key["key"]})
     assert reply.status_code == 401
+
+
+async def test_a_revoked_key_stays_in_lists_and_a_deleted_one_does_not(gaia: CommandLine):
+    [key] = (await gaia("keys", "create", "ending", "--json")).json
+    assert (await gaia("keys", "revoke", key["id"], typed="n\n")).code != 0
+    assert (await gaia("keys", "revoke", key["id"], typed="y\n")).code == 0
+    [revoked] = (await gaia("keys", "revoke", key["id"], "--yes", "--json")).json
+    assert (revoked["id"], revoked["is_active"]) == (key["id"], False)
+    assert key["id"] in [listed["id"] for listed in (await gaia("keys", "list", "--json")).json]
+    assert (await gaia("keys", "delete", key["id"], typed="n\n")).code != 0
+    [deleted] = (await gaia("keys", "delete", key["id"], "--yes", "--json")).json
+    assert (deleted["id"], deleted["is_active"]) == (key["id"], False)
+    assert key["id"] not in [listed["id"] for listed in (await gaia("keys", "list", "--json")).json]
+    missing = await gaia("keys", "delete", key["id"], "--yes")
+    assert missing.code != 0
+    assert "404" in missing.err
+
+
+async def test_a_signing_key_is_made_for_programs_too(gaia: CommandLine):
+    [made] = (await gaia("keys", "signing", "--json")).json
+    assert len(base64.urlsafe_b64decode(made["signing_key"] + "=")) == 32
 
 
 async def test_the_audit_trail_is_shown_and_exported(gaia: CommandLine, tmp_path: Path):

@@ -138,6 +138,25 @@ class TestKeys:
         ours = [record for record in caplog.records if not record.name.startswith(("httpx", "httpcore"))]
         assert not [record for record in ours if setup.admin in record.getMessage() or escaped in record.getMessage()]
 
+    async def test_nul_characters_in_texts_are_refused_and_end_nothing(self, setup: Setup):
+        headers = {"x-api-key": setup.admin}
+        attempts = [
+            await setup.edge.post("/api/v1/api-keys", json={"name": "a\0b"}, headers=headers),
+            await setup.edge.post("/api/v1/users", json={"email": "a\0@gaia.test"}, headers=headers),
+            await setup.edge.post("/api/v1/users", json={"email": "nul@gaia.test", "name": "\0"}, headers=headers),
+            await setup.edge.get("/api/v1/audit", params={"action": "a\0"}, headers=headers),
+            await setup.edge.patch("/api/v1/api-keys/a%00b", json={"name": "x"}, headers=headers),
+            await setup.edge.delete("/api/v1/api-keys/a%00b", headers=headers),
+        ]
+        assert [reply.status_code for reply in attempts] == [400, 400, 400, 400, 404, 404]
+        # Refused acts are written a moment later, whatever their target was called.
+
+        async def written() -> bool:
+            found = await setup.edge.get("/api/v1/audit", params={"target_id": "a\ufffdb"}, headers=headers)
+            return {event["action"] for event in found.json()["events"]} == {"api_key.update", "api_key.delete"}
+
+        await eventually(written)
+
     async def test_no_key_reaches_a_log(self, setup: Setup, caplog: pytest.LogCaptureFixture):
         caplog.set_level(logging.DEBUG)
         unknown = api_key.generate("test")
@@ -242,6 +261,26 @@ class TestRights:
         assert reply.status_code == 403
         assert "users:manage" in reply.json()["message"]
 
+    async def test_whoever_lacks_a_scope_stands_in_the_audit_trail(self, setup: Setup):
+        weak = await setup.auth.new_key(scopes=["chat:read"])
+        me = (await setup.me(("x-api-key", weak))).json()
+        # An edge reports every ten seconds, and at its end.
+        async with running_edge(setup.auth.address) as edge:
+            for _ in range(3):
+                await edge.get("/api/v1/users", headers={"x-api-key": weak, "x-request-id": "denied-1"})
+
+        async def counted() -> list[dict]:
+            wanted = {"action": "authorization.denied", "actor_user_id": me["user"]["id"]}
+            reply = await setup.edge.get("/api/v1/audit", params=wanted, headers={"x-api-key": setup.admin})
+            found = reply.json()["events"]
+            return found if sum(event["details"]["count"] for event in found) == 3 else []
+
+        [event, *_] = await eventually(counted)
+        assert (event["target_type"], event["target_id"]) == ("method", "gaia.auth.v1.UserService.ListUsers")
+        assert (event["result"], event["details"]["scope"]) == ("permission_denied", "users:manage")
+        assert event["actor_api_key_id"] == me["api_key_id"]
+        assert (event["address"], event["request_id"]) == ("127.0.0.1", "denied-1")
+
     async def test_a_foreign_key_is_404_like_one_that_is_not_there(self, setup: Setup):
         manager = {"x-api-key": await setup.auth.new_key(scopes=["keys:manage"])}
         me = (await setup.me(("x-api-key", setup.admin))).json()
@@ -252,9 +291,10 @@ class TestRights:
                 await setup.edge.get(path, headers=manager),
                 await setup.edge.patch(path, json={"name": "mine"}, headers=manager),
                 await setup.edge.post(f"{path}:rotate", json={}, headers=manager),
+                await setup.edge.post(f"{path}:revoke", json={}, headers=manager),
                 await setup.edge.delete(path, headers=manager),
             ]
-            assert [reply.status_code for reply in replies] == [404] * 4
+            assert [reply.status_code for reply in replies] == [404] * 5
 
     @pytest.mark.parametrize(
         "body",

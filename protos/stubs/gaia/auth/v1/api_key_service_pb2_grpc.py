@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ApiKeyServiceStub:
-    """Creates, lists, changes and revokes API keys. Without the scope `admin` a caller sees only its own keys.
+    """Creates, lists, changes, revokes and deletes API keys. Without the scope `admin` a caller sees only its own keys.
     """
 
     def __init__(self, channel):
@@ -65,10 +65,15 @@ class ApiKeyServiceStub:
                 request_serializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.RevokeApiKeyRequest.SerializeToString,
                 response_deserializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.RevokeApiKeyResponse.FromString,
                 _registered_method=True)
+        self.DeleteApiKey = channel.unary_unary(
+                '/gaia.auth.v1.ApiKeyService/DeleteApiKey',
+                request_serializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.DeleteApiKeyRequest.SerializeToString,
+                response_deserializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.DeleteApiKeyResponse.FromString,
+                _registered_method=True)
 
 
 class ApiKeyServiceServicer:
-    """Creates, lists, changes and revokes API keys. Without the scope `admin` a caller sees only its own keys.
+    """Creates, lists, changes, revokes and deletes API keys. Without the scope `admin` a caller sees only its own keys.
     """
 
     def CreateApiKey(self, request, context):
@@ -108,7 +113,15 @@ class ApiKeyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeApiKey(self, request, context):
-        """Revokes a key: every edge and service refuses it within a second. It cannot be made active again.
+        """Revokes a key: every edge and service refuses it within a second. It cannot be made active again; it stays in lists.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteApiKey(self, request, context):
+        """Deletes a key, which ends it as revoking does, and takes it out of every list. What it did stays in the audit trail
+        and in the ledger, under its id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,6 +160,11 @@ def add_ApiKeyServiceServicer_to_server(servicer, server):
                     request_deserializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.RevokeApiKeyRequest.FromString,
                     response_serializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.RevokeApiKeyResponse.SerializeToString,
             ),
+            'DeleteApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteApiKey,
+                    request_deserializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.DeleteApiKeyRequest.FromString,
+                    response_serializer=gaia_dot_auth_dot_v1_dot_api__key__service__pb2.DeleteApiKeyResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'gaia.auth.v1.ApiKeyService', rpc_method_handlers)
@@ -156,7 +174,7 @@ def add_ApiKeyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ApiKeyService:
-    """Creates, lists, changes and revokes API keys. Without the scope `admin` a caller sees only its own keys.
+    """Creates, lists, changes, revokes and deletes API keys. Without the scope `admin` a caller sees only its own keys.
     """
 
     @staticmethod
@@ -311,6 +329,33 @@ class ApiKeyService:
             '/gaia.auth.v1.ApiKeyService/RevokeApiKey',
             gaia_dot_auth_dot_v1_dot_api__key__service__pb2.RevokeApiKeyRequest.SerializeToString,
             gaia_dot_auth_dot_v1_dot_api__key__service__pb2.RevokeApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gaia.auth.v1.ApiKeyService/DeleteApiKey',
+            gaia_dot_auth_dot_v1_dot_api__key__service__pb2.DeleteApiKeyRequest.SerializeToString,
+            gaia_dot_auth_dot_v1_dot_api__key__service__pb2.DeleteApiKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ApiKeyServiceStub:
-    """Creates, lists, changes and revokes API keys. Without the scope `admin` a caller sees only its own keys."""
+    """Creates, lists, changes, revokes and deletes API keys. Without the scope `admin` a caller sees only its own keys."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -46,11 +46,15 @@ class ApiKeyServiceStub:
     outage; an older one that was still in its grace ends at once. FAILED_PRECONDITION for a key that does not work.
     """
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_api_key_service_pb2.RevokeApiKeyRequest, _api_key_service_pb2.RevokeApiKeyResponse]
-    """Revokes a key: every edge and service refuses it within a second. It cannot be made active again."""
+    """Revokes a key: every edge and service refuses it within a second. It cannot be made active again; it stays in lists."""
+    DeleteApiKey: _grpc.UnaryUnaryMultiCallable[_api_key_service_pb2.DeleteApiKeyRequest, _api_key_service_pb2.DeleteApiKeyResponse]
+    """Deletes a key, which ends it as revoking does, and takes it out of every list. What it did stays in the audit trail
+    and in the ledger, under its id.
+    """
 
 @_typing.type_check_only
 class ApiKeyServiceAsyncStub(ApiKeyServiceStub):
-    """Creates, lists, changes and revokes API keys. Without the scope `admin` a caller sees only its own keys."""
+    """Creates, lists, changes, revokes and deletes API keys. Without the scope `admin` a caller sees only its own keys."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.CreateApiKeyRequest, _api_key_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
@@ -66,10 +70,14 @@ class ApiKeyServiceAsyncStub(ApiKeyServiceStub):
     outage; an older one that was still in its grace ends at once. FAILED_PRECONDITION for a key that does not work.
     """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.RevokeApiKeyRequest, _api_key_service_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
-    """Revokes a key: every edge and service refuses it within a second. It cannot be made active again."""
+    """Revokes a key: every edge and service refuses it within a second. It cannot be made active again; it stays in lists."""
+    DeleteApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.DeleteApiKeyRequest, _api_key_service_pb2.DeleteApiKeyResponse]  # type: ignore[assignment]
+    """Deletes a key, which ends it as revoking does, and takes it out of every list. What it did stays in the audit trail
+    and in the ledger, under its id.
+    """
 
 class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Creates, lists, changes and revokes API keys. Without the scope `admin` a caller sees only its own keys."""
+    """Creates, lists, changes, revokes and deletes API keys. Without the scope `admin` a caller sees only its own keys."""
 
     @_abc_1.abstractmethod
     def CreateApiKey(
@@ -119,6 +127,16 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _api_key_service_pb2.RevokeApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_api_key_service_pb2.RevokeApiKeyResponse, _abc.Awaitable[_api_key_service_pb2.RevokeApiKeyResponse]]:
-        """Revokes a key: every edge and service refuses it within a second. It cannot be made active again."""
+        """Revokes a key: every edge and service refuses it within a second. It cannot be made active again; it stays in lists."""
+
+    @_abc_1.abstractmethod
+    def DeleteApiKey(
+        self,
+        request: _api_key_service_pb2.DeleteApiKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_api_key_service_pb2.DeleteApiKeyResponse, _abc.Awaitable[_api_key_service_pb2.DeleteApiKeyResponse]]:
+        """Deletes a key, which ends it as revoking does, and takes it out of every list. What it did stays in the audit trail
+        and in the ledger, under its id.
+        """
 
 def add_ApiKeyServiceServicer_to_server(servicer: ApiKeyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
