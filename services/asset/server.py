@@ -14,7 +14,9 @@ from services.asset.library import AssetLibrary
 from services.asset.settings import AssetSettings
 from services.asset.store_postgres import PostgresStore
 from shared.db.idempotency import IdempotencyRecords
+from shared.db.metrics import service_metrics
 from shared.db.pool import Database
+from shared.metrics import serving_metrics
 from shared.rpc.channel import connect
 from shared.rpc.mesh import following, mesh_identity, reporting
 from shared.rpc.repeats import RepeatInterceptor
@@ -58,7 +60,11 @@ async def serving(settings: AssetSettings) -> AsyncIterator[RpcServer]:
             # Started outside of the task group that follows, so that an address in use stays the OSError that it is.
             await server.start()
             try:
-                async with following(identity.feed, auth), reporting(identity.refusals, auth):
+                async with (
+                    serving_metrics(settings.metrics_listen, service_metrics(identity, database)),
+                    following(identity.feed, auth),
+                    reporting(identity.refusals, auth),
+                ):
                     yield server
             finally:
                 await server.stop(settings.drain_seconds)

@@ -33,6 +33,7 @@ from services.auth.store_postgres import PostgresStore
 from services.auth.usage import UseRecorder
 from shared import telemetry
 from shared.db.idempotency import IdempotencyRecords
+from shared.db.metrics import service_metrics
 from shared.db.pool import Database
 from shared.errors import Unauthenticated
 from shared.identity.authenticator import Authenticator
@@ -40,6 +41,7 @@ from shared.identity.jwt_form import looks_like_jwt
 from shared.identity.refusals import RefusalCounter
 from shared.identity.revocations import RevocationFeed
 from shared.identity.token import CheckedIdentity, SigningKeys, TokenVerifier
+from shared.metrics import serving_metrics
 from shared.rpc.mesh import MeshIdentity, background
 from shared.rpc.repeats import RepeatInterceptor
 from shared.rpc.server import RpcServer, ServerTls
@@ -96,6 +98,7 @@ async def serving(settings: AuthSettings) -> AsyncIterator[RpcServer]:
     await database.open()
     try:
         async with (
+            serving_metrics(settings.metrics_listen, service_metrics(identity, database)),
             background(hub.run()),
             background(_follow_own(hub, identity.feed)),
             background(uses.run()),

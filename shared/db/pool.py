@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -49,6 +50,15 @@ async def _keep_session(_connection: object) -> None:
     return
 
 
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """Connections of a pool: lent, open but idle, and the most there may be."""
+
+    busy: int
+    idle: int
+    limit: int
+
+
 class Database:
     """The pool. It opens without a database and finds one whenever it comes; every method raises Unavailable meanwhile.
 
@@ -83,6 +93,13 @@ class Database:
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
+
+    def use(self) -> PoolUse:
+        """Returns how much of the pool is in use."""
+        if self._pool is None:
+            return PoolUse(0, 0, self._size)
+        idle = self._pool.get_idle_size()
+        return PoolUse(self._pool.get_size() - idle, idle, self._size)
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

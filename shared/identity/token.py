@@ -57,7 +57,8 @@ class TokenVerifier:
 
     `fetch_keys` returns auth's signing keys by `kid`; it is asked when an unknown `kid` appears, at most once a second.
     `clock` is the wall's, for the times in tokens; what is cached lives by `monotonic`, so that a clock that is set
-    neither lengthens nor ends it.
+    neither lengthens nor ends it. For metrics: `hits` were answered from the cache, `misses` had to be verified,
+    `refused` of them were not valid.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class TokenVerifier:
         self._fetching: asyncio.Task[None] | None = None
         self._verified: OrderedDict[str, _Verified] = OrderedDict()
         self._refused: OrderedDict[str, float] = OrderedDict()
+        self.hits = self.misses = self.refused = 0
         feed.listen(self._forget)
 
     def cached(self, token: str) -> Principal | None:
@@ -88,12 +90,27 @@ class TokenVerifier:
         entry = self._verified.get(token)
         if entry is None or entry.ends_at <= self._monotonic():
             return None
-        return entry.principal if self._feed.vouches_for(entry.principal, entry.sequence, entry.checked_at) else None
+        if not self._feed.vouches_for(entry.principal, entry.sequence, entry.checked_at):
+            return None
+        self.hits += 1
+        return entry.principal
+
+    def __len__(self) -> int:
+        """How many tokens are cached."""
+        return len(self._verified)
 
     async def verify(self, token: str) -> Principal:
         """Returns the principal of a token. Raises Unauthenticated, or Unavailable when auth cannot be asked."""
         if principal := self.cached(token):
             return principal
+        self.misses += 1
+        try:
+            return await self._verify(token)
+        except Unauthenticated:
+            self.refused += 1
+            raise
+
+    async def _verify(self, token: str) -> Principal:
         now = self._monotonic()
         if len(token) > MAX_TOKEN_LENGTH or self._refused.get(token, 0.0) > now:
             raise Unauthenticated(INVALID_TOKEN)

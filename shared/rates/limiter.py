@@ -40,8 +40,9 @@ class RateLimiter:
 
     With no URL it counts in this process and answers at once. With one (`redis://`, `rediss://`, `valkey://`,
     `valkeys://`, `redis+unix://`) all processes with the same URL count together; while that store does not answer,
-    each counts by itself, so that a store that is down neither stops requests nor lifts the limits. `fallbacks` counts
-    the uses for which that was so, `degraded` tells whether it is so now.
+    each counts by itself, so that a store that is down neither stops requests nor lifts the limits: at worst a key gets
+    its limit once from each process. One request a second asks the store again. `fallbacks` counts the uses that were
+    counted here for it, `degraded` tells whether the store failed when it was last asked.
     """
 
     def __init__(self, url: str = "", clock: Callable[[], float] = time.monotonic) -> None:
@@ -49,12 +50,19 @@ class RateLimiter:
         self._windows = Windows(clock)
         self._store = _open(url) if url else None
         self._retry_at = float("-inf")
+        self._failing_since: float | None = None
         self.fallbacks = 0
 
     @property
     def degraded(self) -> bool:
-        """Whether the shared store is left alone because it failed."""
-        return self._clock() < self._retry_at
+        """Whether the shared store failed when it was last asked."""
+        return self._failing_since is not None
+
+    @property
+    def degraded_seconds(self) -> float:
+        """For how long the shared store has failed; 0 while it answers."""
+        since = self._failing_since
+        return 0.0 if since is None else self._clock() - since
 
     def hit(self, key: str, limit: int, amount: int = 1) -> Verdict | Awaitable[Verdict]:
         """Counts an amount unless it would exceed the limit of a minute.
@@ -83,19 +91,36 @@ class RateLimiter:
         return _verdict(allowed, limit, *self._windows.state(key))
 
     async def _hit_store(self, store: RedisStorage, key: str, limit: int, amount: int) -> Verdict:
-        if self.degraded:
-            self.fallbacks += 1
-            return self._hit_here(key, limit, amount)
+        if self._failing_since is not None:
+            now = self._clock()
+            if now < self._retry_at:
+                self.fallbacks += 1
+                return self._hit_here(key, limit, amount)
+            self._retry_at = now + RETRY_SECONDS  # the others go on without waiting for this one
         try:
             async with asyncio.timeout(STORE_SECONDS):
                 allowed = await store.acquire_sliding_window_entry(key, limit, WINDOW_SECONDS, amount)
                 state = await store.get_sliding_window(key, WINDOW_SECONDS)
         except (RedisError, OSError, TimeoutError) as error:
-            self._retry_at = self._clock() + RETRY_SECONDS
             self.fallbacks += 1
-            logger.warning("rate limits are counted here: their store failed", extra={"cause": type(error).__name__})
+            self._fail(error)
             return self._hit_here(key, limit, amount)
+        if self._failing_since is not None:
+            self._recover()
         return _verdict(allowed, limit, *state)
+
+    def _fail(self, error: Exception) -> None:
+        now = self._clock()
+        self._retry_at = now + RETRY_SECONDS
+        if self._failing_since is None:  # said once for each outage
+            self._failing_since = now
+            logger.warning(
+                "rate limits are counted in each process: their store failed", extra={"cause": type(error).__name__}
+            )
+
+    def _recover(self) -> None:
+        logger.warning("rate limits are shared again", extra={"after_seconds": round(self.degraded_seconds, 1)})
+        self._failing_since = None
 
 
 def _verdict(

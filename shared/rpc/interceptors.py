@@ -13,10 +13,12 @@ from shared import telemetry
 from shared.errors import GaiaError
 from shared.rpc import status
 from shared.rpc.metadata import REQUEST_ID
+from shared.rpc.meter import CallMeter, MethodMeter
 
 logger = logging.getLogger(__name__)
 
 MAX_REQUEST_ID = 128
+OK = "OK"
 Handler = Any  # grpc.RpcMethodHandler is a namedtuple whose fields have no types
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 
@@ -25,10 +27,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     """Sets the request's id, logs how each call ended, and turns exceptions into statuses.
 
     A GaiaError ends the call with its public half; anything else is logged with its traceback and ends the call as
-    INTERNAL with the request's id only. Wrapped handlers are made once per method.
+    INTERNAL with the request's id only. Every call is counted by `meter`. Wrapped handlers are made once per method.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, meter: CallMeter) -> None:
+        self._meter = meter
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -43,7 +46,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # The authentication interceptor answers with handlers of its own, so the same method can have several.
         wrapped = self._wrapped.get(method)
         if wrapped is None or wrapped.original is not handler:
-            wrapped = _Wrapped(method, handler)
+            wrapped = _Wrapped(method, handler, self._meter.of(method))
             self._wrapped[method] = wrapped
         return wrapped.handler
 
@@ -51,69 +54,86 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 class _Wrapped:
     """A method's handler and its wrapped form."""
 
-    def __init__(self, method: str, original: Handler) -> None:
+    def __init__(self, method: str, original: Handler, meter: MethodMeter) -> None:
         self.original = original
         behaviour: Any
         if original.response_streaming:
-            behaviour = _stream(method, original.stream_stream if original.request_streaming else original.unary_stream)
+            inner = original.stream_stream if original.request_streaming else original.unary_stream
+            behaviour = _stream(method, inner, meter)
             field = "stream_stream" if original.request_streaming else "unary_stream"
         else:
-            behaviour = _unary(method, original.stream_unary if original.request_streaming else original.unary_unary)
+            inner = original.stream_unary if original.request_streaming else original.unary_unary
+            behaviour = _unary(method, inner, meter)
             field = "stream_unary" if original.request_streaming else "unary_unary"
         self.handler = original._replace(**{field: behaviour})
 
 
-def _unary(method: str, behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+def _unary(
+    method: str, behaviour: Callable[[Any, Any], Awaitable[Any]], meter: MethodMeter
+) -> Callable[[Any, Any], Awaitable[Any]]:
     async def call(request: Any, context: Any) -> Any:
-        began = time.perf_counter()
+        began, code = time.perf_counter(), OK
         try:
-            response = await behaviour(request, context)
-        except GaiaError as error:
-            _log_error(method, began, error)
-            await status.abort(context, error)
-        except (grpc.aio.AbortError, asyncio.CancelledError):
+            return await behaviour(request, context)
+        except BaseException as error:
+            code = _code(error)
+            await _end(error, method, began, context)
             raise
-        except Exception:
-            logger.exception("call failed", extra=_fields(method, began, "INTERNAL"))
-            await context.abort(grpc.StatusCode.INTERNAL, _internal())
-        _log(method, began, "OK")
-        return response
+        finally:
+            _count(meter, method, began, code)
 
     return call
 
 
 def _stream(
-    method: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]]
+    method: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]], meter: MethodMeter
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
     async def call(request: Any, context: Any) -> AsyncIterator[Any]:
-        began = time.perf_counter()
+        began, code = time.perf_counter(), OK
         responses = behaviour(request, context)
         try:
             async for response in responses:
                 yield response
-        except GaiaError as error:
-            _log_error(method, began, error)
-            await status.abort(context, error)
-        except (grpc.aio.AbortError, asyncio.CancelledError):
+        except BaseException as error:
+            code = _code(error)
+            await _end(error, method, began, context)
             raise
-        except Exception:
-            logger.exception("call failed", extra=_fields(method, began, "INTERNAL"))
-            await context.abort(grpc.StatusCode.INTERNAL, _internal())
         finally:
+            _count(meter, method, began, code)
             # A caller that leaves cancels this generator; the handler's own clean-up must run now, not at collection.
             await responses.aclose()  # type: ignore[attr-defined] # handlers are async generators
-        _log(method, began, "OK")
 
     return call
+
+
+def _code(error: BaseException) -> str:
+    """Names the code that a call ends with."""
+    if isinstance(error, GaiaError):
+        return error.code
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return "CANCELLED"  # by a caller that left, or whose deadline passed
+    return "UNKNOWN" if isinstance(error, grpc.aio.AbortError) else "INTERNAL"
+
+
+async def _end(error: BaseException, method: str, began: float, context: Any) -> None:
+    """Ends a call with the error's status; what already has one passes."""
+    if isinstance(error, GaiaError):
+        _log_error(method, began, error)
+        await status.abort(context, error)
+    if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
+        logger.error("call failed", exc_info=error, extra=_fields(method, began, "INTERNAL"))
+        await context.abort(grpc.StatusCode.INTERNAL, _internal())
 
 
 def _internal() -> str:
     return f"internal error; tell the operator the request id {telemetry.request_id.get()}"
 
 
-def _log(method: str, began: float, code: str) -> None:
+def _count(meter: MethodMeter, method: str, began: float, code: str) -> None:
+    seconds = time.perf_counter() - began
+    meter.add(code, seconds)
     # One line for each call would cost as much as the call; it is there for whoever looks for something.
-    if logger.isEnabledFor(logging.DEBUG):
+    if code == OK and logger.isEnabledFor(logging.DEBUG):
         logger.debug("call", extra=_fields(method, began, code))
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -24,6 +24,7 @@ from shared.rpc.auth import (
     remote_signing_keys,
 )
 from shared.rpc.interceptors import CallInterceptor
+from shared.rpc.meter import CallMeter
 
 if TYPE_CHECKING:  # the asynchronous stub exists for type checkers only
     from gaia.auth.v1.audit_service_pb2_grpc import AuditServiceAsyncStub
@@ -33,16 +34,20 @@ REPORT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class MeshIdentity:
-    """What knows callers in one process, all following one revocation feed."""
+    """What knows callers in one process, all following one revocation feed, and counts their calls."""
 
     feed: RevocationFeed
     verifier: TokenVerifier
     authenticator: Authenticator
     refusals: RefusalCounter
+    calls: CallMeter = field(default_factory=CallMeter)
 
     def interceptors(self, services: Iterable[ServiceDescriptor]) -> list[grpc.aio.ServerInterceptor]:
         """The interceptors of a server of these services, outermost first."""
-        return [CallInterceptor(), AuthInterceptor(services, self.verifier, self.authenticator, self.refusals)]
+        return [
+            CallInterceptor(self.calls),
+            AuthInterceptor(services, self.verifier, self.authenticator, self.refusals),
+        ]
 
 
 def mesh_identity(environment: str, auth: grpc.aio.Channel, capacity: int = 10_000) -> MeshIdentity:

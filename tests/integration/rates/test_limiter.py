@@ -71,7 +71,9 @@ async def test_two_processes_with_the_same_store_count_together(redis: RedisServ
     await second.close()
 
 
-async def test_while_the_store_is_away_each_process_keeps_the_limit_by_itself(tmp_path: Path):
+async def test_while_the_store_is_away_each_process_keeps_the_limit_by_itself_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     async with running_redis(tmp_path) as server:
         limiter = RateLimiter(server.url)
         await hit(limiter, "h", 3)
@@ -87,6 +89,34 @@ async def test_while_the_store_is_away_each_process_keeps_the_limit_by_itself(tm
             return not limiter.degraded
 
         await eventually(is_shared_again)
+        assert limiter.degraded_seconds == 0
+        said = [record.getMessage() for record in caplog.records if record.name == "shared.rates.limiter"]
+        assert said == [
+            "rate limits are counted in each process: their store failed",
+            "rate limits are shared again",
+        ]
+        await limiter.close()
+
+
+async def test_a_store_that_stays_away_is_asked_by_one_request_a_second(tmp_path: Path):
+    async with running_redis(tmp_path) as server:
+        now = 1000.0
+        limiter = RateLimiter(server.url, lambda: now)
+        await hit(limiter, "k", 1000)
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            await hit(limiter, "k", 1000)
+            now += 60.0
+            assert (limiter.degraded, limiter.degraded_seconds) == (True, 60.0)
+            began = time.perf_counter()
+            probe = asyncio.ensure_future(hit(limiter, "k", 1000))
+            await asyncio.sleep(0)
+            others = await asyncio.gather(*(hit(limiter, "k", 1000) for _ in range(20)))
+            assert time.perf_counter() - began < STORE_SECONDS
+            assert not probe.done()
+            assert all(verdict.allowed for verdict in [*others, await probe])
+        finally:
+            server.process.send_signal(signal.SIGCONT)
         await limiter.close()
 
 
