@@ -25,7 +25,8 @@ def make(
 ) -> None:
     """Makes certificates from an authority for development; run it again to renew them."""
     from deploy.cli.output import note, show_json, show_rows
-    from deploy.local.certificates import PROCESSES, DevelopmentAuthority
+    from deploy.local.certificates import DevelopmentAuthority
+    from deploy.local.settings import PROCESSES
 
     authority = DevelopmentAuthority(folder)
     rows = [

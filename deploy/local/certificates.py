@@ -20,7 +20,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from deploy.local.errors import StackError
 from deploy.local.home import write_secret
 
-PROCESSES = ("edge", "auth", "chat", "asset")
 AUTHORITY_DAYS = 3650
 CERTIFICATE_DAYS = 90
 _BACKDATED = dt.timedelta(minutes=5)  # for machines whose clocks are a little behind

@@ -46,7 +46,7 @@ def service_environments(
     if not auth.keys() & {"GAIA_SIGNING_KEYS", "GAIA_SIGNING_KEYS_FILE"}:
         auth["GAIA_SIGNING_KEYS_FILE"] = str(home.signing_keys)
     edge = {"GAIA_EDGE_HOST": settings.edge_host, "GAIA_EDGE_PORT": str(settings.edge_port)}
-    return {
+    environments = {
         "auth": auth | common | _service(database_urls["auth"], settings.auth_port),
         "asset": {"GAIA_ASSET_STORE": _file_url(home.assets)}
         | outward
@@ -54,6 +54,22 @@ def service_environments(
         "chat": outward | _service(database_urls["chat"], settings.chat_port),
         "edge": _read_by(EdgeSettings) | common | targets | edge,
     }
+    return {name: environment | _own(settings, name) for name, environment in environments.items()}
+
+
+def _own(settings: LocalSettings, process: str) -> dict[str, str]:
+    """What each process needs one of its own of: a certificate, and an address for metrics."""
+    own: dict[str, str] = {}
+    files = settings.tls_files_of(process)
+    if files is not None:
+        own = {
+            "GAIA_TLS_CERT": str(files.certificate),
+            "GAIA_TLS_KEY": str(files.key),
+            "GAIA_TLS_CA": str(files.authority),
+        }
+    if address := settings.metrics_addresses().get(process):
+        own["GAIA_METRICS_LISTEN"] = address
+    return own
 
 
 def _read_by(settings: type[BaseSettings]) -> dict[str, str]:

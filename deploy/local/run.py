@@ -61,7 +61,7 @@ async def _serve(stack: Stack, settings: LocalSettings, reporter: ConsoleReporte
     """Serves until cancelled."""
     async with stack.running():
         reporter.show(table(await look(stack.home)))
-        reporter.say(first_request(edge_url(settings), stack.home.dev_api_key))
+        reporter.say(first_request(edge_url(settings), stack.home.dev_api_key, settings.edge_tls_cert))
         reporter.say(f"Logs are in {short(stack.home.logs)}; Ctrl-C stops everything.", style="dim")
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
-from shared.settings import CommonSettings, DatabaseUrl
+from shared.settings import CommonSettings, DatabaseUrl, TlsFiles, split_listen_address
+
+PROCESSES = ("edge", "auth", "asset", "chat")
+"""Gaia's own processes."""
 
 
 class LocalSettings(CommonSettings):
@@ -28,6 +31,10 @@ class LocalSettings(CommonSettings):
     asset_port: int = Field(default=8002, ge=1, le=65535)
     chat_port: int = Field(default=8003, ge=1, le=65535)
     """Ports of the services, on loopback."""
+    edge_tls_cert: Path | None = None
+    """Certificate that the edge shows its clients, who then call it by HTTPS."""
+    tls_folder: Path | None = None
+    """Folder of `gaia certs dev`: each process shows the certificate of its own name, instead of one for all."""
     database_url: DatabaseUrl | None = Field(default=None, validation_alias="DATABASE_URL")
     """Owner of a database on another server; without it, Postgres runs here."""
     auth_db_password: SecretStr | None = None
@@ -40,11 +47,57 @@ class LocalSettings(CommonSettings):
         given = {"auth": self.auth_db_password, "chat": self.chat_db_password, "asset": self.asset_db_password}
         return {service: secret.get_secret_value() for service, secret in given.items() if secret is not None}
 
-    def ports(self) -> dict[str, tuple[str, int]]:
-        """Returns where processes will listen, by the setting that says so."""
-        return {
-            "GAIA_EDGE_PORT": (self.edge_host, self.edge_port),
-            "GAIA_AUTH_PORT": ("127.0.0.1", self.auth_port),
-            "GAIA_ASSET_PORT": ("127.0.0.1", self.asset_port),
-            "GAIA_CHAT_PORT": ("127.0.0.1", self.chat_port),
-        }
+    def ports(self) -> list[tuple[str, tuple[str, int]]]:
+        """Returns where processes will listen, each with the setting that says so."""
+        return [
+            ("GAIA_EDGE_PORT", (self.edge_host, self.edge_port)),
+            ("GAIA_AUTH_PORT", ("127.0.0.1", self.auth_port)),
+            ("GAIA_ASSET_PORT", ("127.0.0.1", self.asset_port)),
+            ("GAIA_CHAT_PORT", ("127.0.0.1", self.chat_port)),
+            *(("GAIA_METRICS_LISTEN", _bound(address)) for address in self.metrics_addresses().values()),
+        ]
+
+    def metrics_addresses(self) -> dict[str, str]:
+        """Returns where each process serves metrics: the edge where the setting says, the others on the ports after."""
+        if self.metrics_listen is None:
+            return {}
+        host, port = split_listen_address(self.metrics_listen)
+        return {name: f"{host}:{port + number}" for number, name in enumerate(PROCESSES)}
+
+    def tls_files_of(self, process: str) -> TlsFiles | None:
+        """Returns where a process finds its certificate, None when the processes speak without TLS."""
+        if self.tls_folder is not None:
+            folder = self.tls_folder.expanduser().absolute()
+            return TlsFiles(folder / f"{process}.pem", folder / f"{process}.key", folder / "ca.pem")
+        files = self.tls_files
+        if files is None:
+            return None
+        return TlsFiles(files.certificate.absolute(), files.key.absolute(), files.authority.absolute())
+
+    @model_validator(mode="after")
+    def _check_local(self) -> Self:
+        if self.tls_folder is not None:
+            if self.tls_files is not None:
+                raise ValueError("GAIA_TLS_FOLDER: stands instead of GAIA_TLS_CERT, GAIA_TLS_KEY and GAIA_TLS_CA")
+            for process in PROCESSES:
+                self._check_files(process)
+        if self.metrics_listen is not None:
+            if self.metrics_listen.startswith("unix:"):
+                raise ValueError("GAIA_METRICS_LISTEN: must be HOST:PORT")
+            if not 1 <= split_listen_address(self.metrics_listen)[1] <= 65536 - len(PROCESSES):
+                raise ValueError(f"GAIA_METRICS_LISTEN: needs a port with {len(PROCESSES) - 1} more after it")
+        return self
+
+    def _check_files(self, process: str) -> None:
+        files = self.tls_files_of(process)
+        assert files is not None
+        for path in (files.certificate, files.key, files.authority):
+            if not path.is_file():
+                raise ValueError(
+                    f"GAIA_TLS_FOLDER: there is no {path}; `gaia certs dev --folder {self.tls_folder}` makes it"
+                )
+
+
+def _bound(address: str) -> tuple[str, int]:
+    host, port = split_listen_address(address)
+    return host.strip("[]"), port

@@ -5,7 +5,7 @@ import contextlib
 import errno
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 
 import psutil
@@ -28,6 +28,7 @@ from deploy.local.environment import base_environment, service_environments
 from deploy.local.errors import StackError
 from deploy.local.external import prepare_roles
 from deploy.local.home import Home, locked, open_home
+from deploy.local.probe import grpc_probe
 from deploy.local.settings import LocalSettings
 from deploy.local.state import clear_leftovers, forget_state, write_state
 from deploy.local.supervisor import ProcessSpec, Reporter, Supervisor, Timing, together
@@ -138,7 +139,7 @@ def service_specs(settings: LocalSettings, home: Home, database_urls: Mapping[st
             command=_python(f"services.{name}"),
             environment=environments[name],
             address=f"127.0.0.1:{port}",
-            health=f"grpc://127.0.0.1:{port}",
+            health=grpc_probe(f"127.0.0.1:{port}", settings.tls_files_of(name)),
         )
         for name, port in ports.items()
     ]
@@ -150,12 +151,13 @@ def service_specs(settings: LocalSettings, home: Home, database_urls: Mapping[st
 def edge_url(settings: LocalSettings) -> str:
     """Returns where a client on this machine finds the edge."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.edge_host, settings.edge_host)  # noqa: S104 - a look-up
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.edge_port}"
+    scheme = "http" if settings.edge_tls_cert is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.edge_port}"
 
 
-def check_ports(ports: Mapping[str, tuple[str, int]]) -> None:
+def check_ports(ports: Iterable[tuple[str, tuple[str, int]]]) -> None:
     """Raises StackError that names the setting of a port that is taken, and by whom if the system tells."""
-    for setting, (host, port) in ports.items():
+    for setting, (host, port) in ports:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as listener:
             # As servers do: without it, connections that have just ended would look like a server.
