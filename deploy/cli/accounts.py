@@ -1,6 +1,7 @@
 """`gaia users` and `gaia keys`: over the REST API, with a key that may."""
 
 import datetime as dt
+import uuid
 from typing import Annotated, Any
 
 import typer
@@ -8,9 +9,9 @@ import typer
 from deploy.cli.keys_options import Models, MonthlyBudget, RequestsPerMinute, TokensPerMinute, limits_of
 from deploy.cli.options import DEFAULT_HOME, DEFAULT_URL, AsJson, HomeFolder, Key, Url
 
-users = typer.Typer(name="users", help="Creates, lists, changes and deactivates users.", no_args_is_help=True)
+users = typer.Typer(name="users", help="Creates, shows, changes and deactivates users.", no_args_is_help=True)
 keys = typer.Typer(
-    name="keys", help="Creates, lists, changes, rotates, imports, revokes and deletes API keys.", no_args_is_help=True
+    name="keys", help="Creates, shows, changes, rotates, imports, revokes and deletes API keys.", no_args_is_help=True
 )
 
 _USER_COLUMNS = ("id", "email", "name", "is_active", "monthly_budget_usd", "created_at")
@@ -41,6 +42,21 @@ def list_users(
     from deploy.cli.calling import edge_of, show
 
     show(edge_of(url, key, home).pages("/api/v1/users", "users", {}), _USER_COLUMNS, as_json=as_json)
+
+
+@users.command("get")
+def get_user(
+    user: Annotated[str, typer.Argument(help="Email address or id.")],
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    home: HomeFolder = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Shows a user."""
+    from deploy.cli.calling import edge_of, show, user_id_of
+
+    edge = edge_of(url, key, home)
+    show([edge.call("GET", f"/api/v1/users/{user_id_of(edge, user)}")], _USER_COLUMNS, as_json=as_json)
 
 
 @keys.command("create")
@@ -91,6 +107,21 @@ def list_keys(
     edge = edge_of(url, key, home)
     params = {} if user is None else {"user_id": user_id_of(edge, user)}
     show(edge.pages("/api/v1/api-keys", "api_keys", params), _KEY_COLUMNS, as_json=as_json)
+
+
+@keys.command("get")
+def get_key(
+    key_id: Annotated[uuid.UUID, typer.Argument(help="Id of the key, as `gaia keys list` shows it.")],
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    home: HomeFolder = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Shows a key and what it may use; the key itself is stored nowhere."""
+    from deploy.cli.calling import edge_of, show
+
+    columns = (*_KEY_COLUMNS, "allowed_models", "limits")
+    show([edge_of(url, key, home).call("GET", f"/api/v1/api-keys/{key_id}")], columns, as_json=as_json)
 
 
 @keys.command("signing")

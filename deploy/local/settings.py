@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from shared.settings import CommonSettings, DatabaseUrl, TlsFiles, split_listen_address
 
-PROCESSES = ("edge", "auth", "asset", "chat")
+PROCESSES = ("edge", "auth", "chat", "asset")
 """Gaia's own processes."""
 
 

@@ -104,6 +104,7 @@ async def test_a_user_is_changed_and_nothing_else_of_it(gaia: CommandLine):
     assert (rich["id"], rich["name"], rich["monthly_budget_usd"]) == (user["id"], "C", 20.5)
     [renamed] = (await gaia("users", "update", user["id"], "--name", "D", "--json")).json
     assert (renamed["name"], renamed["monthly_budget_usd"]) == ("D", 20.5)
+    assert (await gaia("users", "get", "changed@gaia.test", "--json")).json == [renamed]
     [free] = (await gaia("users", "update", user["id"], "--no-budget", "--json")).json
     assert free["monthly_budget_usd"] is None
     for wrong in ((), ("--no-budget", "--monthly-budget", "1")):
@@ -128,6 +129,7 @@ async def test_a_revoked_key_stays_in_lists_and_a_deleted_one_does_not(gaia: Com
     assert (await gaia("keys", "revoke", key["id"], typed="y\n")).code == 0
     [revoked] = (await gaia("keys", "revoke", key["id"], "--yes", "--json")).json
     assert (revoked["id"], revoked["is_active"]) == (key["id"], False)
+    assert (await gaia("keys", "get", key["id"], "--json")).json == [revoked]
     assert key["id"] in [listed["id"] for listed in (await gaia("keys", "list", "--json")).json]
     assert (await gaia("keys", "delete", key["id"], typed="n\n")).code != 0
     [deleted] = (await gaia("keys", "delete", key["id"], "--yes", "--json")).json
