@@ -6,12 +6,12 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-
-from limits.aio.storage.redis import RedisStorage
-from redis.asyncio import BlockingConnectionPool
-from redis.exceptions import RedisError
+from typing import TYPE_CHECKING
 
 from shared.rates.windows import WINDOW_SECONDS, Windows
+
+if TYPE_CHECKING:  # loaded where a URL names such a store
+    from shared.rates.store import SharedStore
 
 logger = logging.getLogger(__name__)
 
@@ -19,10 +19,8 @@ STORE_SECONDS = 0.1
 """How long a request waits for the shared store before it is counted here instead."""
 RETRY_SECONDS = 1.0
 """How long a store that failed is left alone."""
-MAX_CONNECTIONS = 50
 UNBOUNDED = 2**53
 """A limit that nothing reaches and that Redis's numbers hold exactly."""
-_PREFIX = "gaia:rates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +40,17 @@ class RateLimiter:
     `valkeys://`, `redis+unix://`) all processes with the same URL count together; while that store does not answer,
     each counts by itself, so that a store that is down neither stops requests nor lifts the limits: at worst a key gets
     its limit once from each process. One request a second asks the store again. `fallbacks` counts the uses that were
-    counted here for it, `degraded` tells whether the store failed when it was last asked.
+    counted here for it, `degraded` tells whether the store failed when it was last asked. A use waits for it as many
+    seconds as `patience` says.
     """
 
-    def __init__(self, url: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, url: str = "", clock: Callable[[], float] = time.monotonic, *, patience: float = STORE_SECONDS
+    ) -> None:
         self._clock = clock
+        self._patience = patience
         self._windows = Windows(clock)
-        self._store = _open(url) if url else None
+        self._store = _open(url, patience) if url else None
         self._retry_at = float("-inf")
         self._failing_since: float | None = None
         self.fallbacks = 0
@@ -82,30 +84,28 @@ class RateLimiter:
     async def close(self) -> None:
         """Closes connections to the shared store."""
         if self._store is not None:
-            connection = self._store.bridge.get_connection()  # type: ignore[attr-defined] # its base class lacks it
-            # A client does not close a pool that was handed to it.
-            await connection.connection_pool.disconnect()
+            await self._store.close()
 
     def _hit_here(self, key: str, limit: int, amount: int) -> Verdict:
         allowed = self._windows.take(key, limit, amount)
         return _verdict(allowed, limit, *self._windows.state(key))
 
-    async def _hit_store(self, store: RedisStorage, key: str, limit: int, amount: int) -> Verdict:
-        if self._failing_since is not None:
+    async def _hit_store(self, store: "SharedStore", key: str, limit: int, amount: int) -> Verdict:
+        probing = self._failing_since is not None
+        if probing:
             now = self._clock()
             if now < self._retry_at:
                 self.fallbacks += 1
                 return self._hit_here(key, limit, amount)
             self._retry_at = now + RETRY_SECONDS  # the others go on without waiting for this one
         try:
-            async with asyncio.timeout(STORE_SECONDS):
-                allowed = await store.acquire_sliding_window_entry(key, limit, WINDOW_SECONDS, amount)
-                state = await store.get_sliding_window(key, WINDOW_SECONDS)
-        except (RedisError, OSError, TimeoutError) as error:
+            async with asyncio.timeout(self._patience):
+                allowed, state = await store.take(key, limit, amount)
+        except (ConnectionError, TimeoutError) as error:
             self.fallbacks += 1
             self._fail(error)
             return self._hit_here(key, limit, amount)
-        if self._failing_since is not None:
+        if probing:  # and not by what was on its way when the store failed
             self._recover()
         return _verdict(allowed, limit, *state)
 
@@ -115,12 +115,19 @@ class RateLimiter:
         if self._failing_since is None:  # said once for each outage
             self._failing_since = now
             logger.warning(
-                "rate limits are counted in each process: their store failed", extra={"cause": type(error).__name__}
+                "rate limits are counted in each process: their store failed",
+                extra={"cause": str(error) or type(error).__name__},
             )
 
     def _recover(self) -> None:
         logger.warning("rate limits are shared again", extra={"after_seconds": round(self.degraded_seconds, 1)})
         self._failing_since = None
+
+
+def _open(url: str, patience: float) -> "SharedStore":
+    from shared.rates.store import SharedStore  # its clients take megabytes that nobody else need pay for
+
+    return SharedStore(url, patience)
 
 
 def _verdict(
@@ -134,23 +141,3 @@ def _verdict(
         waits.append(current_left % WINDOW_SECONDS)
     wait = math.ceil(min(waits)) if waits else 0
     return Verdict(allowed, limit, max(0, limit - math.floor(weighted)), wait if allowed else max(1, wait))
-
-
-def _open(url: str) -> RedisStorage:
-    # One client speaks to both; limits would want another one for Valkey's schemes.
-    scheme, _, rest = url.partition("://")
-    uri = f"{scheme.replace('valkey', 'redis')}://{rest}"
-    # The default pool refuses what is too much at once; this one lets it wait, as long as the request may.
-    pool = BlockingConnectionPool.from_url(
-        uri.replace("redis+unix", "unix"),
-        max_connections=MAX_CONNECTIONS,
-        timeout=STORE_SECONDS,
-        socket_timeout=STORE_SECONDS,
-        socket_connect_timeout=STORE_SECONDS,
-    )
-    return RedisStorage(
-        f"async+{uri}",
-        implementation="redispy",
-        key_prefix=_PREFIX,
-        connection_pool=pool,  # type: ignore[arg-type] # passed on to the client as it is
-    )
