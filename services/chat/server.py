@@ -65,7 +65,7 @@ from services.chat.usage_postgres import PostgresUsage
 from shared.db.idempotency import IdempotencyRecords
 from shared.db.metrics import service_metrics
 from shared.db.pool import Database
-from shared.metrics import serving_metrics
+from shared.metrics import limiter_metrics, serving_metrics
 from shared.rates.limiter import RateLimiter
 from shared.rates.tokens import TokenLimit
 from shared.rpc.channel import connect
@@ -187,7 +187,9 @@ async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -
         await database.open()
         try:
             async with (
-                serving_metrics(settings.metrics_listen, service_metrics(identity, database)),
+                serving_metrics(
+                    settings.metrics_listen, [*service_metrics(identity, database), limiter_metrics(limiter)]
+                ),
                 following(identity.feed, auth),
                 reporting(identity.refusals, auth),
                 sweeping(ledger.sweep),
