@@ -37,9 +37,11 @@ from edge.limits import RequestLimits
 from edge.pages import OtherMethods, Pages
 from edge.rules import method_options
 from edge.settings import EdgeSettings
+from edge.transcoding.app import Authorizer as Authorize
 from edge.transcoding.app import Transcoder
 from edge.transcoding.options import HeaderRules
 from edge.transcoding.profile import STRICT
+from shared import telemetry
 from shared.metrics import identity_metrics, limiter_metrics, serving_metrics
 from shared.rates.limiter import RateLimiter
 from shared.rpc.channel import connect
@@ -122,14 +124,32 @@ async def serving(settings: EdgeSettings) -> AsyncIterator[ASGIApp]:
         )
         sources = (identity_metrics(identity.authenticator), limiter_metrics(limiter))
         await stack.enter_async_context(serving_metrics(settings.metrics_listen, sources))
+        authorizer = Authorizer(services(), identity.authenticator, settings.trusted_proxies, limits, identity.refusals)
         # Compiled before the first request, so that faulty contracts stop the start.
-        transcoder = build_transcoder(
-            channels,
-            Authorizer(services(), identity.authenticator, settings.trusted_proxies, limits, identity.refusals),
-        )
+        transcoder = build_transcoder(channels, _noting_routes(authorizer))
         pages = Pages(HealthReporter(channels, version()), version())
         site = Site(orjson.dumps(gaia_document(transcoder.routes, PROFILE, version())))
-        yield _for_browsers(Edge(Starlette(routes=page_routes(pages, site)), transcoder), settings.cors_origins)
+        edge = Edge(Starlette(routes=page_routes(pages, site)), transcoder)
+        yield _traced(_for_browsers(edge, settings.cors_origins))
+
+
+def _noting_routes(authorizer: Authorizer) -> Authorize:
+    """Lets spans know the route, where spans are made."""
+    if telemetry.tracing.get() is None:
+        return authorizer
+    from edge.tracing import TracedAuthorizer  # loads OpenTelemetry
+
+    return TracedAuthorizer(authorizer)
+
+
+def _traced(app: ASGIApp) -> ASGIApp:
+    """Makes spans of requests, where the operator wants them."""
+    tracing = telemetry.tracing.get()
+    if tracing is None:
+        return app
+    from edge.tracing import TracedEdge
+
+    return TracedEdge(app, tracing)
 
 
 def _for_browsers(app: ASGIApp, origins: str) -> ASGIApp:
@@ -192,7 +212,7 @@ def page_routes(pages: Pages, site: Site) -> list[BaseRoute]:
     return listed
 
 
-def build_transcoder(channels: Mapping[str, grpc.aio.Channel], authorizer: Authorizer) -> Transcoder:
+def build_transcoder(channels: Mapping[str, grpc.aio.Channel], authorizer: Authorize) -> Transcoder:
     """Compiles the contracts' routes. Raises RouteTableError naming every fault in them."""
     owner = {service.full_name: name for name, files in CONTRACTS.items() for service in _services(files)}
     return Transcoder(

@@ -30,21 +30,30 @@ def main(name: str, settings_class: type[S], run: Callable[[S, asyncio.Event], C
     try:
         settings = load(settings_class)
         configure_logging(name, settings.log_level)
-        uvloop.run(_until_signalled(settings, run))
+        uvloop.run(_until_signalled(name, settings, run))
     except (SettingsError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201 - the one line for whoever started the process
         return EXIT_SETTINGS
     return 0
 
 
-async def _until_signalled(settings: S, run: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+async def _until_signalled(
+    name: str, settings: S, run: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     # Sent to all processes of an installation, it must not end those that have nothing to read again.
     loop.add_signal_handler(signal.SIGHUP, lambda: logger.info("settings are read at the start of this process only"))
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await run(settings, stop)
+    if settings.otlp_endpoint is None:
+        await run(settings, stop)
+        return
+    # Loaded only here: who makes no spans need not pay for what makes them.
+    from shared.tracing import tracing
+
+    async with tracing(name):
+        await run(settings, stop)
 
 
 def settle() -> None:

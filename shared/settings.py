@@ -109,6 +109,10 @@ class CommonSettings(BaseSettings):
     """Authority that the certificates of all processes must come from, PEM."""
     metrics_listen: ListenAddress | None = Field(default=None)
     """Address to serve metrics for Prometheus on; unset, they are not served."""
+    otlp_endpoint: str | None = Field(
+        default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT", pattern="^https?://[^ ]+$"
+    )
+    """Where spans are sent by OTLP over HTTP, such as `http://127.0.0.1:4318`; unset, none are made."""
     allow_plaintext: bool = Field(default=False)
     """Listen without TLS on more than loopback, because the network itself is private or encrypted."""
 

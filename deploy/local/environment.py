@@ -1,7 +1,7 @@
 """What each process is told, and nothing beyond it.
 
-The edge and auth get the variables that their settings read. Chat and asset call out to providers and stores whose
-credentials have names of their own, so they get the whole environment but for what belongs to others.
+The edge and auth get the variables that their settings and OpenTelemetry read. Chat and asset call out to providers and
+stores whose credentials have names of their own, so they get the whole environment but for what belongs to others.
 """
 
 import os
@@ -40,7 +40,8 @@ def service_environments(
         "GAIA_ASSET_TARGET": f"dns:///127.0.0.1:{settings.asset_port}",
         "GAIA_CHAT_TARGET": f"dns:///127.0.0.1:{settings.chat_port}",
     }
-    common = {**base_environment(home), "GAIA_ENV": settings.env}
+    spans = {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
+    common = {**base_environment(home), **spans, "GAIA_ENV": settings.env}
     outward = {name: value for name, value in os.environ.items() if not _OTHERS.fullmatch(name)} | common | targets
     auth = _read_by(AuthSettings)
     if not auth.keys() & {"GAIA_SIGNING_KEYS", "GAIA_SIGNING_KEYS_FILE"}:

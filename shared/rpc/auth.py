@@ -134,9 +134,8 @@ def remote_exchange(auth: "AuthServiceAsyncStub") -> Callable[[str], Awaitable[p
             request.token = key
         else:
             request.api_key = key
-        metadata = ((REQUEST_ID, request_id),) if (request_id := telemetry.request_id.get()) else None
         try:
-            return await auth.Authenticate(request, timeout=EXCHANGE_TIMEOUT_SECONDS, metadata=metadata)
+            return await auth.Authenticate(request, timeout=EXCHANGE_TIMEOUT_SECONDS, metadata=_onward())
         except grpc.aio.AioRpcError as error:
             raise _as_outage(error) from error
 
@@ -149,7 +148,7 @@ def remote_check(auth: "AuthServiceAsyncStub") -> Callable[[str], Awaitable[Chec
     async def check(token: str) -> CheckedIdentity:
         request = pb.CheckIdentityRequest(identity_token=token)
         try:
-            response = await auth.CheckIdentity(request, timeout=EXCHANGE_TIMEOUT_SECONDS)
+            response = await auth.CheckIdentity(request, timeout=EXCHANGE_TIMEOUT_SECONDS, metadata=_onward())
         except grpc.aio.AioRpcError as error:
             raise _as_outage(error) from error
         return CheckedIdentity(decode_principal(response.principal), response.revocation_sequence)
@@ -168,6 +167,12 @@ def remote_signing_keys(auth: "AuthServiceAsyncStub") -> Callable[[], Awaitable[
         return {key.kid: Ed25519PublicKey.from_public_bytes(key.public_key) for key in response.keys}
 
     return fetch
+
+
+def _onward() -> tuple[tuple[str, str], ...]:
+    """Metadata that tells auth on whose behalf it is asked."""
+    request_id = telemetry.request_id.get()
+    return (*(((REQUEST_ID, request_id),) if request_id else ()), *telemetry.trace_context.get())
 
 
 def _as_outage(error: grpc.aio.AioRpcError) -> GaiaError:

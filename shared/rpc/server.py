@@ -10,6 +10,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from shared import telemetry
 from shared.errors import GaiaError
 from shared.rpc.callers import CallerInterceptor
 from shared.rpc.tls import Certificates
@@ -79,6 +80,14 @@ async def _answers(probe: Probe) -> bool:
     return True
 
 
+def _tracing() -> list[grpc.aio.ServerInterceptor]:
+    if telemetry.tracing.get() is None:
+        return []
+    from shared.rpc.tracing import tracing_interceptors  # loads OpenTelemetry
+
+    return tracing_interceptors()
+
+
 class RpcServer:
     """A server that is built, started, and drained. `address` is where it listens, once started.
 
@@ -99,7 +108,7 @@ class RpcServer:
     ) -> None:
         self._tls = tls
         self._server = grpc.aio.server(
-            interceptors=[*([CallerInterceptor(tls.callers)] if tls else ()), *interceptors],
+            interceptors=[*_tracing(), *([CallerInterceptor(tls.callers)] if tls else ()), *interceptors],
             maximum_concurrent_rpcs=max_concurrent_calls,
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
