@@ -24,7 +24,6 @@ from gaia.chat.v1 import (
 )
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from starlette.applications import Starlette
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -34,12 +33,12 @@ from edge.docs.site import Site
 from edge.errors import STYLES, http_status, style_of_path
 from edge.health import HealthReporter
 from edge.limits import RequestLimits
-from edge.pages import OtherMethods, Pages
+from edge.pages import CrossOriginPages, OtherMethods, Pages
 from edge.rules import method_options
 from edge.settings import EdgeSettings
 from edge.transcoding.app import Authorizer as Authorize
 from edge.transcoding.app import Transcoder
-from edge.transcoding.options import HeaderRules
+from edge.transcoding.options import CrossOrigin, HeaderRules
 from edge.transcoding.profile import STRICT
 from shared import telemetry
 from shared.metrics import identity_metrics, limiter_metrics, serving_metrics
@@ -87,19 +86,8 @@ HEADERS = HeaderRules(
     # What a translation between dialects had to drop is told, never silent; so is a count that is none.
     returned=(*HeaderRules().returned, "gaia-left-out", "gaia-cache", "gaia-estimated"),
 )
-EXPOSED = (
-    "x-request-id",
-    "retry-after",
-    "location",
-    "etag",
-    "x-ratelimit-limit",
-    "x-ratelimit-remaining",
-    "x-ratelimit-reset",
-    "gaia-left-out",
-    "gaia-cache",
-    "gaia-estimated",
-)
-"""Response headers that a page of another origin may read."""
+PAGE_HEADERS = ("authorization", "x-api-key", "anthropic-*", "openai-*", "x-stainless-*")
+"""Request headers that pages of other origins may send beside the contracts': the official SDKs send the rest."""
 # What is not known is null, so that clients can index every field that the contract names.
 PROFILE = replace(STRICT, emit_defaults=True, emit_nulls=True, null_optionals=True)
 
@@ -126,11 +114,12 @@ async def serving(settings: EdgeSettings) -> AsyncIterator[ASGIApp]:
         await stack.enter_async_context(serving_metrics(settings.metrics_listen, sources))
         authorizer = Authorizer(services(), identity.authenticator, settings.trusted_proxies, limits, identity.refusals)
         # Compiled before the first request, so that faulty contracts stop the start.
-        transcoder = build_transcoder(channels, _noting_routes(authorizer))
+        cross_origin = CrossOrigin(origins=settings.allowed_origins, headers=PAGE_HEADERS)
+        transcoder = build_transcoder(channels, _noting_routes(authorizer), cross_origin)
         pages = Pages(HealthReporter(channels, version()), version())
         site = Site(orjson.dumps(gaia_document(transcoder.routes, PROFILE, version())))
-        edge = Edge(Starlette(routes=page_routes(pages, site)), transcoder)
-        yield _traced(_for_browsers(edge, settings.cors_origins))
+        own = CrossOriginPages(Starlette(routes=page_routes(pages, site)), cross_origin)
+        yield _traced(Edge(own, transcoder))
 
 
 def _noting_routes(authorizer: Authorizer) -> Authorize:
@@ -152,29 +141,15 @@ def _traced(app: ASGIApp) -> ASGIApp:
     return TracedEdge(app, tracing)
 
 
-def _for_browsers(app: ASGIApp, origins: str) -> ASGIApp:
-    """Lets pages of these origins call; without any, browsers go by their same-origin rule and nothing is added."""
-    if not origins:
-        return app
-    return CORSMiddleware(
-        app,
-        allow_origins=origins.split(","),
-        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["*"],
-        expose_headers=EXPOSED,
-        max_age=600,
-    )
-
-
 class Edge:
     """The application: the edge's own pages by their exact path, everything else by the contracts.
 
     One look-up decides, so that no call pays for the pages.
     """
 
-    def __init__(self, pages: Starlette, contracts: ASGIApp) -> None:
+    def __init__(self, pages: CrossOriginPages, contracts: ASGIApp) -> None:
         self._pages = pages
-        self._paths = frozenset(route.path for route in pages.routes if isinstance(route, Route))
+        self._paths = pages.paths
         self._contracts = contracts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -212,7 +187,9 @@ def page_routes(pages: Pages, site: Site) -> list[BaseRoute]:
     return listed
 
 
-def build_transcoder(channels: Mapping[str, grpc.aio.Channel], authorizer: Authorize) -> Transcoder:
+def build_transcoder(
+    channels: Mapping[str, grpc.aio.Channel], authorizer: Authorize, cross_origin: CrossOrigin | None = None
+) -> Transcoder:
     """Compiles the contracts' routes. Raises RouteTableError naming every fault in them."""
     owner = {service.full_name: name for name, files in CONTRACTS.items() for service in _services(files)}
     return Transcoder(
@@ -225,6 +202,7 @@ def build_transcoder(channels: Mapping[str, grpc.aio.Channel], authorizer: Autho
         style_of_path=style_of_path,
         http_status=http_status,
         headers=HEADERS,
+        cross_origin=cross_origin,
     )
 
 

@@ -4,14 +4,18 @@ import uuid
 from typing import Any
 
 import orjson
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from edge.errors import STYLES
 from edge.health import HealthReporter
-from edge.transcoding.errors import Code, Status
-from edge.transcoding.headers import sane_request_id
+from edge.transcoding.cross_origin import OriginPolicy, is_preflight
+from edge.transcoding.errors import Code, RpcFailure, failure
+from edge.transcoding.headers import Header, sane_request_id
+from edge.transcoding.options import CrossOrigin
 
 V02_FEATURES = ["chat", "streaming", "providers", "models"]
 V02_ENDPOINTS = {
@@ -81,18 +85,63 @@ class Pages:
 class OtherMethods:
     """Answers every method that a page does not take: OPTIONS with 204, the others with 405, both with `Allow`."""
 
-    allowed = "GET, HEAD, OPTIONS"
+    allowed = ("GET", "HEAD", "OPTIONS")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
         request = Request(scope)
-        headers = {"x-request-id": request_id(request), "allow": self.allowed}
+        allowed = ", ".join(self.allowed)
         if request.method == "OPTIONS":
+            headers = {"x-request-id": request_id(request), "allow": allowed}
             await Response(None, 204, headers)(scope, receive, send)
             return
-        status = Status(Code.UNIMPLEMENTED, f"{request.method} is not allowed for this path; it takes {self.allowed}")
-        media_type, body = STYLES[""].body(status, 405, headers["x-request-id"])
-        await Response(body, 405, headers, media_type=media_type)(scope, receive, send)
+        message = f"{request.method} is not allowed for this path; it takes {allowed}"
+        refused = failure(Code.UNIMPLEMENTED, message, http_status=405, headers=((b"allow", allowed.encode()),))
+        await _refuse(scope, receive, send, refused)
+
+
+class CrossOriginPages:
+    """Lets pages of other origins read what the edge answers itself, by the rules that hold for the contracts."""
+
+    def __init__(self, pages: Starlette, rules: CrossOrigin) -> None:
+        self._pages = pages
+        self._origins = OriginPolicy(rules)
+        self.paths = frozenset(route.path for route in pages.routes if isinstance(route, Route))
+        """The paths that are served."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI application."""
+        if scope["type"] != "http" or not self._origins.active:
+            await self._pages(scope, receive, send)
+            return
+        asked: list[Header] = scope["headers"]
+        told: list[Header] = []
+        if scope["method"] == "OPTIONS" and is_preflight(asked):
+            try:
+                told = self._origins.preflight(asked, OtherMethods.allowed)
+            except RpcFailure as error:
+                await _refuse(scope, receive, send, error)
+                return
+
+        async def send_told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message["headers"], *told]
+                # The document's own answer is for every page.
+                if not any(name == b"access-control-allow-origin" for name, _ in headers):
+                    self._origins.complete(headers, asked)
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._pages(scope, receive, send_told)
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, refused: RpcFailure) -> None:
+    """Answers with an error in the words of the routes beside the pages."""
+    request = Request(scope)
+    headers = {name.decode(): value.decode() for name, value in refused.headers}
+    headers["x-request-id"] = request_id(request)
+    media_type, body = STYLES[""].body(refused.status, refused.http_status, headers["x-request-id"])
+    await Response(body, refused.http_status, headers, media_type=media_type)(scope, receive, send)
 
 
 def _reply(request: Request, body: dict[str, Any], status: int = 200) -> Response:

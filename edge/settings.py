@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from edge.server import HttpsFiles
 from shared.settings import CommonSettings, RateLimitUrl, is_private
 
+_ORIGIN = r"[a-z][a-z0-9+.\-]*://[^\s,/*]+"
+
 
 class EdgeSettings(CommonSettings):
     """Settings of the edge. Targets are gRPC targets such as `dns:///127.0.0.1:8001`."""
@@ -43,14 +45,22 @@ class EdgeSettings(CommonSettings):
     """How many keys' identities are kept."""
     trusted_proxies: int = Field(default=0, ge=0, le=8)
     """How many proxies in front of the edge add to X-Forwarded-For; 0 takes the peer's own address."""
-    cors_origins: str = Field(default="", pattern=r"^(\*|https?://[^\s,/]+(,https?://[^\s,/]+)*)?$")
-    """Origins whose pages may call, such as `https://game.example,https://xr.example`; `*` is any, empty is none."""
+    cors_origins: str = Field(default="", pattern=rf"^(\*|{_ORIGIN}(,{_ORIGIN})*)?$")
+    """Origins whose pages may call, such as `https://game.example,https://xr.example`; `*` is any, empty is none.
+
+    Pages of the edge's own host may always open WebSockets, and those of these origins.
+    """
     rate_limit_url: RateLimitUrl | None = Field(default=None)
     """Redis or Valkey that counts for several edges together; unset, each edge counts by itself."""
     requests_per_minute_per_key: int = Field(default=0, ge=0)
     """Most requests a minute with a key that has no limit of its own; 0 is no limit."""
     requests_per_minute_per_address: int = Field(default=0, ge=0)
     """Most requests a minute from one address; 0 is no limit."""
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """Origins whose pages may call."""
+        return tuple(filter(None, self.cors_origins.split(",")))
 
     @property
     def https_files(self) -> HttpsFiles | None:

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from edge.transcoding.call import Slots, Surroundings
 from edge.transcoding.codec import Codec
 from edge.transcoding.compiler import ChannelSource, Compiler
+from edge.transcoding.cross_origin import OriginPolicy, is_preflight
 from edge.transcoding.errors import (
     Code,
     ErrorStyle,
@@ -33,7 +34,7 @@ from edge.transcoding.headers import (
     sane_request_id,
 )
 from edge.transcoding.json_plan import ChoosingCodec
-from edge.transcoding.options import HeaderRules, Limits, MethodOptionsSource, default_method_options
+from edge.transcoding.options import CrossOrigin, HeaderRules, Limits, MethodOptionsSource, default_method_options
 from edge.transcoding.paths import PathError
 from edge.transcoding.profile import STRICT, Profile
 from edge.transcoding.routes import Route
@@ -60,10 +61,11 @@ class Transcoder:
     `channel` is one channel for all services, or tells each service's. `method_options` says what the rules cannot;
     `authorize` guards every route; `error_styles` are named by the options, the one named "" is the default, and
     "problem" (RFC 9457) is always there. `style_of_path` names the style for paths without a route. `http_status` may
-    give a backend's status another HTTP status than the table. `headers` and `limits` hold over all methods. `codec`
-    is the compiled one unless another is given.
+    give a backend's status another HTTP status than the table. `headers`, `limits` and `cross_origin` hold over all
+    methods. `codec` is the compiled one unless another is given.
 
-    Raises `RouteTableError` with all faults of the contracts. Must be made where the channels' event loop runs.
+    Raises `RouteTableError` with all faults of the contracts, and ValueError for what is no origin. Must be made where
+    the channels' event loop runs.
     """
 
     def __init__(
@@ -79,11 +81,13 @@ class Transcoder:
         http_status: Callable[[Status], int | None] | None = None,
         headers: HeaderRules | None = None,
         limits: Limits | None = None,
+        cross_origin: CrossOrigin | None = None,
         codec: Codec | None = None,
     ) -> None:
         services = list(services)
         rules = headers if headers is not None else HeaderRules()
         self._limits = limits if limits is not None else Limits()
+        self._origins = OriginPolicy(cross_origin or CrossOrigin(), rules.forwarded)
         self._profile = profile
         self._authorize = authorize
         self._style_of_path = style_of_path
@@ -129,6 +133,8 @@ class Transcoder:
             await self._serve_other(scope, receive, send)
             return
         exchange = Exchange(scope, receive, send, style=self._default_style, watch_after=self._limits.disconnect_check)
+        if self._origins.active:
+            exchange.origins = self._origins
         self._calls += 1
         try:
             await self._serve(exchange)
@@ -175,6 +181,7 @@ class Transcoder:
         headers = [(name.lower(), value) for name, value in scope["headers"]]
         scope["headers"] = headers
         self._begin(exchange, headers)
+        self._origins.check_socket(headers)
         path = self._checked_path(exchange, _raw_path(scope))
         self._sockets.check(path)
         found = self._sockets.match(path)
@@ -191,6 +198,10 @@ class Transcoder:
         scope = exchange.scope
         path = _raw_path(scope)
         self._begin(exchange, scope["headers"])
+        if scope["method"] == "OPTIONS" and exchange.origins is not None and is_preflight(scope["headers"]):
+            # Before any rule that is bound to OPTIONS: browsers send no credentials along with this question.
+            await self._answer_preflight(exchange, self._checked_path(exchange, path))
+            return
         captures: Sequence[str] = ()
         endpoint = None
         static = self._static.get(scope["method"])
@@ -234,6 +245,14 @@ class Transcoder:
                 Code.INVALID_ARGUMENT, f"the path holds {len(path)} bytes, the limit is {limit}", http_status=414
             )
         return path.decode("latin-1")
+
+    async def _answer_preflight(self, exchange: Exchange, path: str) -> None:
+        """Tell a browser what pages may do with a path, or why there is nothing to do."""
+        allowed = self._table.allowed(path)
+        if not allowed:
+            await self._answer_unrouted(exchange, path)
+            return
+        await exchange.reply(204, self._origins.preflight(exchange.scope["headers"], allowed), b"")
 
     async def _answer_unrouted(self, exchange: Exchange, path: str) -> None:
         """Answer a request that no route takes: OPTIONS with the path's methods, others with what would be right."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import grpc
 from starlette.types import Receive, Scope, Send
 
+from edge.transcoding.cross_origin import OriginPolicy
 from edge.transcoding.errors import Code, ErrorStyle, RpcFailure, failure, failure_of_binding
 from edge.transcoding.headers import Header, RequestHead
 from edge.transcoding.violations import BindingError
@@ -41,7 +42,8 @@ class Exchange:
 
     `head` and `style` are set as soon as they are known. `started` tells whether the response has begun, `gone` that
     the client left while a call was watched, `fault` what is wrong with a streamed request body. `state` is the
-    scope's; headers that an authorizer puts into its list `response_headers` go out with every response.
+    scope's; headers that an authorizer puts into its list `response_headers` go out with every response. `origins` is
+    set where pages of other origins may call.
     """
 
     __slots__ = (
@@ -55,6 +57,7 @@ class Exchange:
         "gone",
         "head",
         "is_head",
+        "origins",
         "request_id",
         "scope",
         "started",
@@ -79,6 +82,7 @@ class Exchange:
         self.started = False
         self.gone = False
         self.fault: RpcFailure | None = None
+        self.origins: OriginPolicy | None = None
         self.state: dict[str, Any] = scope.setdefault("state", {})
 
     async def receive(self) -> tuple[bytes, bool]:
@@ -163,6 +167,8 @@ class Exchange:
         extra = self.state.get("response_headers")
         if extra:
             headers.extend(extra)
+        if self.origins is not None:
+            self.origins.complete(headers, self.scope["headers"])
 
     def _start_watching(self, call: Cancellable) -> None:
         self._watcher = self._loop.create_task(self._cancel_when_gone(call))

@@ -136,6 +136,8 @@ _READ = {
     b"x-request-id": "request_id",
     b"x-request-timeout": "request_timeout",
 }
+READ_NAMES = tuple(name.decode() for name in _READ)
+"""Request headers that the transcoder reads itself."""
 
 
 class ReservedNames:

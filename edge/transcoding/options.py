@@ -135,6 +135,27 @@ class HeaderRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CrossOrigin:
+    """Which pages of other origins may call. Without any, browsers go by their same-origin rule.
+
+    WebSockets are for pages of the server's own host and of these origins, and for programs, which send no Origin.
+
+    - `origins`: a scheme, a host and maybe a port each, as browsers write them (`https://game.example`); `*` is any.
+    - `headers`: request headers that pages may send beside those that the transcoder reads or passes on by name; a
+      `*` at the end stands for any rest.
+    - `credentials`: let browsers send cookies and the like along; not with `*`.
+    - `max_age`: seconds for which browsers may remember what a preflight was told.
+
+    What of a response pages may read is every header that it has.
+    """
+
+    origins: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    credentials: bool = False
+    max_age: int = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Bounds over all methods.
 

@@ -24,7 +24,7 @@ from tests.support.vectors import load_vectors, services
 
 CONTRACTS = {"routes.proto": "routes.v1.Routes", "fields.proto": "fields.v1.Fields", "calls.proto": "calls.v1.Calls"}
 """The contracts, and of each the service whose rules both transcoders take."""
-ASPECTS_OF_OPTIONS = ("options", "changes", "rules", "limits")
+ASPECTS_OF_OPTIONS = ("options", "changes", "rules", "limits", "cross_origin")
 GENERATED = 400
 
 

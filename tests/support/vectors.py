@@ -19,6 +19,7 @@ A vector is a mapping; all but `request` may be missing:
     changes    fields of Profile that the embedder chose otherwise
     rules      fields of HeaderRules
     limits     fields of Limits
+    cross_origin   fields of CrossOrigin
     backend    fields of Script: replies (JSON of the method's output), status, message, metadata, trailers, early
     method     the method that must be called (without the package); null: none at all
     message    the request that it must get, as protobuf JSON; `messages` for a stream of them
@@ -47,7 +48,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from ruamel.yaml import YAML
 
-from edge.transcoding.options import Alternative, Framing, HeaderRules, Limits, MethodOptions
+from edge.transcoding.options import Alternative, CrossOrigin, Framing, HeaderRules, Limits, MethodOptions
 from edge.transcoding.profile import GRPC_GATEWAY, STRICT, Profile
 from tests.support.contracts import PROTOS, compile_contracts
 from tests.support.scripted import Script, pairs
@@ -63,6 +64,7 @@ KEYS = frozenset(
             "changes",
             "rules",
             "limits",
+            "cross_origin",
             "backend",
             "method",
             "message",
@@ -174,7 +176,7 @@ class Vector:
 
     def configuration(self) -> str:
         """What the transcoder is built with; equal for vectors that may share one."""
-        keys = ("options", "options_of", "changes", "rules", "limits")
+        keys = ("options", "options_of", "changes", "rules", "limits", "cross_origin")
         return json.dumps([self.contract, self.profile, {key: self.get(key) for key in keys}], sort_keys=True)
 
     def header_rules(self) -> HeaderRules:
@@ -184,6 +186,10 @@ class Vector:
     def limit_options(self) -> Limits:
         """The limits."""
         return Limits(**self.get("limits", {}))
+
+    def cross_origin(self) -> CrossOrigin:
+        """Which pages of other origins may call."""
+        return CrossOrigin(**{name: _tuple(value) for name, value in self.get("cross_origin", {}).items()})
 
 
 class _Raw:

@@ -49,6 +49,7 @@ class Bench:
                 method_options=vector.method_options,
                 headers=vector.header_rules(),
                 limits=vector.limit_options(),
+                cross_origin=vector.cross_origin(),
             )
         self._current = self._transcoders[configuration]
         found[0].follow(vector.script())

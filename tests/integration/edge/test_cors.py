@@ -22,9 +22,10 @@ def preflight(origin: str) -> dict[str, str]:
 async def test_a_named_origin_may_call_with_a_key_and_read_what_the_edge_tells(auth: Auth, admin_key: str):
     async with running_edge(auth.address, cors_origins=f"{GAME},https://xr.example") as edge:
         asked = await edge.options("/api/v0.2/chat", headers=preflight(GAME))
-        assert asked.status_code == 200
+        assert asked.status_code == 204
         assert asked.headers["access-control-allow-origin"] == GAME
-        assert "x-api-key" in asked.headers["access-control-allow-headers"].lower()
+        assert asked.headers["access-control-allow-methods"] == "POST"
+        assert asked.headers["access-control-allow-headers"] == "x-api-key, content-type"
         reply = await edge.get(ME, headers={"origin": GAME, "x-api-key": admin_key})
         assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (200, GAME)
         assert "x-request-id" in reply.headers["access-control-expose-headers"]
@@ -35,9 +36,35 @@ async def test_a_named_origin_may_call_with_a_key_and_read_what_the_edge_tells(a
 async def test_another_origin_may_not(auth: Auth, admin_key: str):
     async with running_edge(auth.address, cors_origins=GAME) as edge:
         asked = await edge.options("/api/v0.2/chat", headers=preflight("https://evil.example"))
-        assert asked.status_code == 400
+        assert (asked.status_code, "access-control-allow-origin" in asked.headers) == (403, False)
         reply = await edge.get(ME, headers={"origin": "https://evil.example", "x-api-key": admin_key})
         assert "access-control-allow-origin" not in reply.headers
+
+
+async def test_what_the_official_sdks_send_from_a_page_is_let_through(auth: Auth):
+    sent = "anthropic-dangerous-direct-browser-access,anthropic-version,authorization,x-stainless-lang"
+    asked = {"origin": GAME, "access-control-request-method": "POST", "access-control-request-headers": sent}
+    async with running_edge(auth.address, cors_origins=GAME) as edge:
+        told = await edge.options("/v1/chat/completions", headers=asked)
+        assert told.headers["access-control-allow-headers"].split(", ") == sent.split(",")
+
+
+@pytest.mark.parametrize("path", ["/health", "/api/v0.2/", "/"])
+async def test_the_edges_own_pages_are_no_exception(auth: Auth, path: str):
+    async with running_edge(auth.address, cors_origins=GAME) as edge:
+        reply = await edge.get(path, headers={"origin": GAME})
+        assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (200, GAME)
+        asked = await edge.options(path, headers=preflight(GAME))
+        assert asked.headers["access-control-allow-methods"] == "GET, HEAD, OPTIONS"
+        refused = await edge.options(path, headers=preflight("https://evil.example"))
+        assert (refused.status_code, refused.json()["code"]) == (403, 7)
+        assert "access-control-allow-origin" not in refused.headers
+
+
+async def test_anybody_may_read_the_document(auth: Auth):
+    async with running_edge(auth.address, cors_origins=GAME) as edge:
+        reply = await edge.get("/openapi.json", headers={"origin": "https://editor.example"})
+        assert reply.headers.get_list("access-control-allow-origin") == ["*"]
 
 
 async def test_unless_told_no_origin_may(auth: Auth, admin_key: str):

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from edge.transcoding.errors import Code, RpcFailure, Status
-from edge.transcoding.options import HeaderRules, MethodOptions
+from edge.transcoding.options import CrossOrigin, HeaderRules, MethodOptions
 from edge.transcoding.routes import Route
 from tests.support.transcoder import Edge, running_edge
 
@@ -19,7 +19,8 @@ from tests.support.transcoder import Edge, running_edge
 @pytest.fixture(scope="module")
 async def edge() -> AsyncIterator[Edge]:
     async with running_edge(
-        method_options=lambda _: MethodOptions(max_message_bytes=1000, idle_timeout=0.5)
+        method_options=lambda _: MethodOptions(max_message_bytes=1000, idle_timeout=0.5),
+        cross_origin=CrossOrigin(origins=("https://game.example",)),
     ) as running:
         yield running
 
@@ -135,3 +136,41 @@ async def test_a_handshake_is_authorized_and_its_headers_become_metadata() -> No
         async with socket(edge, "/v1/talk/n", additional_headers={"X-API-Key": "good"}) as client:
             await client.send("{}")
             assert json.loads(await client.recv()) == {"name": "n"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "https://game.example"},
+        {"Origin": "https://edge.example", "X-Forwarded-Host": "edge.example"},
+        {"Origin": "https://edge.example", "X-Forwarded-Host": "edge.example:443"},
+    ],
+)
+async def test_programs_and_pages_of_named_origins_may_connect(edge: Edge, headers: dict[str, str]) -> None:
+    async with socket(edge, "/v1/watch?count=1", additional_headers=headers) as client:
+        assert await received(client) == ([{"name": "b0"}], 1000, "")
+
+
+async def test_a_page_of_the_servers_own_may_connect(edge: Edge) -> None:
+    async with socket(edge, "/v1/watch?count=1", origin=edge.url) as client:
+        assert await received(client) == ([{"name": "b0"}], 1000, "")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "https://game.example:8443", "http://game.example", "null", "https://", "127.0.0.1"],
+)
+async def test_other_pages_are_refused_before_the_socket_is_open(edge: Edge, origin: str) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with socket(edge, "/v1/watch?count=1", origin=origin):
+            pass
+    assert refused.value.response.status_code == 403
+    assert f"pages of {origin} may not open a WebSocket here" in json.loads(refused.value.response.body)["message"]
+
+
+async def test_unless_told_no_other_page_may_connect() -> None:
+    async with running_edge() as edge:
+        with pytest.raises(InvalidStatus):
+            async with socket(edge, "/v1/watch?count=1", origin="https://game.example"):
+                pass
