@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ipaddress
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +16,13 @@ from starlette.types import Scope
 
 from edge.auth import Authorizer, Metadata
 from edge.docs.beside import Documented, document_of
+from edge.server import HttpsFiles
 from edge.transcoding.app import Transcoder
 from edge.transcoding.comments import Comments
+from edge.transcoding.cross_origin import OriginPolicy
 from edge.transcoding.descriptors import Contracts, DescriptorError, ServerAwayError, read_descriptor_file
 from edge.transcoding.live import POLL_SECONDS, LiveTranscoder, ReadContracts
-from edge.transcoding.options import HeaderRules
+from edge.transcoding.options import CrossOrigin, HeaderRules
 from edge.transcoding.profile import GRPC_GATEWAY, STRICT
 from edge.transcoding.reflection import reconnections, reflect, transport_reason
 from edge.transcoding.routes import Route, RouteTableError
@@ -57,20 +60,51 @@ class ProxyError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamTls:
+    """TLS to the upstream: the authorities to trust (the public ones unless given), and a certificate to show."""
+
+    authorities: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def check(self) -> None:
+        """Raises ProxyError."""
+        if self.authorities is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(self.authorities)
+            except OSError as error:
+                raise ProxyError(f"--upstream-ca {self.authorities}: {_what_is_wrong(error)}") from error
+        if (self.certificate is None) != (self.key is None):
+            raise ProxyError("--upstream-cert, --upstream-key: need each other")
+        if self.certificate is not None and self.key is not None:
+            _check_pair("--upstream-cert, --upstream-key", self.certificate, self.key)
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Returns the credentials of a channel."""
+        files = (self.authorities, self.key, self.certificate)
+        return grpc.ssl_channel_credentials(*(None if file is None else file.read_bytes() for file in files))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProxySettings:
     """What to serve and where.
 
     `upstream` and `auth` are HOST:PORT or any gRPC target. Contracts come from the file `descriptors`, or by reflection
     where there is none. Without `auth` only a loopback `host` is listened on. `environment` is the one that auth's
-    keys belong to.
+    keys belong to. Pages of `cors_origins` may call. `https` are the files to serve TLS with.
     """
 
     upstream: str
+    tls: UpstreamTls | None = None
+    authority: str = ""
+    """Name that the upstream is asked for, instead of the one in its address."""
     descriptors: Path | None = None
     profile: str = "strict"
     auth: str | None = None
     environment: str = "dev"
     host: str = "127.0.0.1"
+    cors_origins: tuple[str, ...] = ()
+    https: HttpsFiles | None = None
 
     def check(self) -> None:
         """Raises ProxyError."""
@@ -84,6 +118,14 @@ class ProxySettings:
             )
         if self.profile not in PROFILES:
             raise ProxyError(f"--profile {self.profile}: there is no such profile; it is {' or '.join(PROFILES)}")
+        try:
+            OriginPolicy(CrossOrigin(origins=self.cors_origins))
+        except ValueError as error:
+            raise ProxyError(f"--cors-origin: {error}") from None
+        if self.tls is not None:
+            self.tls.check()
+        if self.https is not None:
+            _check_pair("--tls-cert, --tls-key", self.https.certificate, self.https.key)
 
 
 class KeyAuthorizer(Authorizer):
@@ -113,9 +155,7 @@ async def proxying(settings: ProxySettings) -> AsyncIterator[LiveTranscoder]:
     """Yields the application, its contracts loaded and followed. Raises ProxyError."""
     settings.check()
     async with contextlib.AsyncExitStack() as stack:
-        channel = await stack.enter_async_context(
-            grpc.aio.insecure_channel(settings.upstream, options=_CHANNEL_OPTIONS)
-        )
+        channel = await stack.enter_async_context(_upstream(settings))
         authorizer = None
         if settings.auth is not None:
             auth = await stack.enter_async_context(connect(settings.auth))
@@ -132,6 +172,17 @@ async def proxying(settings: ProxySettings) -> AsyncIterator[LiveTranscoder]:
             )
         )
         yield app
+
+
+def _upstream(settings: ProxySettings) -> grpc.aio.Channel:
+    options: list[tuple[str, str | int]] = [*_CHANNEL_OPTIONS]
+    if settings.authority:
+        options.append(("grpc.default_authority", settings.authority))
+    if settings.tls is None:
+        return grpc.aio.insecure_channel(settings.upstream, options=options)
+    if settings.authority:
+        options.append(("grpc.ssl_target_name_override", settings.authority))
+    return grpc.aio.secure_channel(settings.upstream, settings.tls.credentials(), options=options)
 
 
 def _source(settings: ProxySettings, channel: grpc.aio.Channel) -> ReadContracts:
@@ -153,6 +204,7 @@ def _builder(
             profile=profile,
             authorize=authorizer,
             headers=_HEADERS if authorizer is None else _HEADERS_WITH_AUTH,
+            cross_origin=CrossOrigin(origins=settings.cors_origins, headers=("authorization", "x-api-key")),
         )
         keyed = authorizer is not None
 
@@ -171,11 +223,26 @@ async def _load(app: LiveTranscoder, settings: ProxySettings, channel: grpc.aio.
         await _reach(channel)
         await app.load()
     except ServerAwayError as error:
-        raise ProxyError(f"--upstream {settings.upstream}: {error}; is a gRPC server running there?") from error
+        raise ProxyError(f"--upstream {settings.upstream}: {error}; {_advice(str(error), settings)}") from error
     except DescriptorError as error:
         raise ProxyError(f"{source}: {error}") from error
     except RouteTableError as error:
         raise ProxyError(f"{source}: {error}") from error
+
+
+def _advice(reason: str, settings: ProxySettings) -> str:
+    """What would be right, as far as gRPC's words let one guess."""
+    if "Hostname Verification" in reason:
+        return "its certificate is for another name; give that one as --upstream-authority"
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        return "its certificate is signed by nobody who is trusted; give its authority as --upstream-ca"
+    if "WRONG_VERSION_NUMBER" in reason:
+        return "it does not speak TLS; leave out --upstream-tls"
+    if "Socket closed" in reason:
+        if settings.tls is None:
+            return "does it speak TLS? Then give --upstream-tls"
+        return "does it ask for a certificate? Then give --upstream-cert and --upstream-key"
+    return "is a gRPC server running there?"
 
 
 async def _reach(channel: grpc.aio.Channel) -> None:
@@ -196,6 +263,22 @@ def _check_target(option: str, target: str) -> None:
         split_listen_address(target)
     except ValueError as error:
         raise ProxyError(f"{option} {target}: {error}, or a gRPC target such as unix:/run/app.sock") from None
+
+
+def _check_pair(options: str, certificate: Path, key: Path) -> None:
+    try:
+        # Any password will do: a key that is encrypted is refused rather than asked for at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except OSError as error:
+        raise ProxyError(f"{options}: {_what_is_wrong(error)}") from error
+
+
+def _what_is_wrong(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return "the key is not the certificate's"
+        return "PEM is expected, and an unencrypted key"
+    return f"{error.filename or 'the file'} cannot be read: {error.strerror}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -33,13 +33,28 @@ def proxy(
         str, typer.Option(help="Address to listen on; without --auth only a loopback address.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Origin whose pages may call, such as https://game.example; `*` is any. May be repeated."),
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate to serve HTTPS with, PEM, with its chain.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Key of that certificate, PEM.")] = None,
+    upstream_tls: Annotated[bool, typer.Option("--upstream-tls", help="Speak TLS to the gRPC server.")] = False,
+    upstream_ca: Annotated[
+        Path | None, typer.Option(help="Authorities to trust about it, PEM; unless given, the public ones.")
+    ] = None,
+    upstream_cert: Annotated[Path | None, typer.Option(help="Certificate to show to it, PEM, with its chain.")] = None,
+    upstream_key: Annotated[Path | None, typer.Option(help="Key of that certificate, PEM.")] = None,
+    upstream_authority: Annotated[
+        str, typer.Option(help="Name to ask it for, and to find in its certificate, where that is not its address.")
+    ] = "",
 ) -> None:
     """Serves a gRPC server whose methods have google.api.http rules as REST, until Ctrl-C."""
     import uvloop
 
     from deploy.local.errors import StackError
-    from edge.proxy import ProxyError, ProxySettings
-    from edge.server import listen
+    from edge.proxy import ProxyError, ProxySettings, UpstreamTls
+    from edge.server import HttpsFiles, listen
     from shared.settings import CommonSettings, load
     from shared.telemetry import configure_logging
 
@@ -47,10 +62,24 @@ def proxy(
         raise StackError(
             "--descriptors, --reflect: give one of them; --reflect asks the server, --descriptors FILE reads a file"
         )
+    if (tls_cert is None) != (tls_key is None):
+        raise StackError("--tls-cert, --tls-key: need each other")
+    given = {"--upstream-ca": upstream_ca, "--upstream-cert": upstream_cert, "--upstream-key": upstream_key}
+    if not upstream_tls and (alone := [name for name, file in given.items() if file is not None]):
+        raise StackError(f"{', '.join(alone)}: only with --upstream-tls")
     common = load(CommonSettings)
     configure_logging("proxy", common.log_level)
     settings = ProxySettings(
-        upstream=upstream, descriptors=descriptors, profile=profile, auth=auth, environment=common.env, host=host
+        upstream=upstream,
+        tls=UpstreamTls(authorities=upstream_ca, certificate=upstream_cert, key=upstream_key) if upstream_tls else None,
+        authority=upstream_authority,
+        descriptors=descriptors,
+        profile=profile,
+        auth=auth,
+        environment=common.env,
+        host=host,
+        cors_origins=tuple(cors_origin or ()),
+        https=HttpsFiles(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None,
     )
     try:
         settings.check()
@@ -77,7 +106,7 @@ async def _run(settings: "ProxySettings", listener: socket.socket) -> None:
     async with proxying(settings) as app:
         loop.add_signal_handler(signal.SIGHUP, app.ask)
         _show(app, settings, listener)
-        await serve(app, listener, DRAIN_SECONDS)
+        await serve(app, listener, DRAIN_SECONDS, settings.https)
         await stop.wait()
 
 
@@ -90,8 +119,9 @@ def _show(app: "LiveTranscoder", settings: "ProxySettings", listener: socket.soc
     shown = f"[{host}]" if ":" in host else host
     keys = "every route needs an API key" if settings.auth is not None else "no key is asked for"
     reload = "SIGHUP reads the file again" if settings.descriptors is not None else "changes are followed"
-    print(f"Serving {settings.upstream} at http://{shown}:{port} ({settings.profile}; {keys}; {reload}).")
-    print(f"Documentation: http://{shown}:{port}/docs", flush=True)
+    url = f"{'http' if settings.https is None else 'https'}://{shown}:{port}"
+    print(f"Serving {settings.upstream} at {url} ({settings.profile}; {keys}; {reload}).")
+    print(f"Documentation: {url}/docs", flush=True)
 
 
 def _row(route: "Route") -> tuple[str, str, str, str]:

@@ -51,13 +51,18 @@ class Operations(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc] 
 
 
 @asynccontextmanager
-async def running_operations() -> AsyncIterator[tuple[Operations, str]]:
+async def running_operations(
+    credentials: grpc.ServerCredentials | None = None,
+) -> AsyncIterator[tuple[Operations, str]]:
     """Serve the contract with reflection on a free port, and give the implementation with its address."""
     implementation = Operations()
     server = grpc.aio.server()
     operations_pb2_grpc.add_OperationsServicer_to_server(implementation, server)
     reflection.enable_server_reflection([NAME, reflection.SERVICE_NAME], server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    if credentials is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     try:
         yield implementation, f"127.0.0.1:{port}"

@@ -4,17 +4,21 @@ import asyncio
 import os
 import re
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from edge.proxy import ProxyError, ProxySettings, proxying
+from deploy.local.certificates import DevelopmentAuthority
+from edge.proxy import ProxyError, ProxySettings, UpstreamTls, proxying
+from edge.server import HttpsFiles
 from tests.support.auth import running_auth
 from tests.support.contracts import descriptor_files
 from tests.support.operations import running_operations
@@ -36,7 +40,7 @@ class Proxy:
 
 
 @asynccontextmanager
-async def running_proxy(folder: Path, *arguments: str) -> AsyncIterator[Proxy]:
+async def running_proxy(folder: Path, *arguments: str, **options: Any) -> AsyncIterator[Proxy]:
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos' / 'stubs'}",
@@ -52,9 +56,9 @@ async def running_proxy(folder: Path, *arguments: str) -> AsyncIterator[Proxy]:
             return "Serving" in process.text()
 
         await until(serves, "the proxy serves")
-        found = re.search(r"at (http://\S+)", process.text())
+        found = re.search(r"at (https?://\S+)", process.text())
         assert found is not None
-        async with httpx.AsyncClient(base_url=found[1], timeout=10) as http:
+        async with httpx.AsyncClient(base_url=found[1], timeout=10, **options) as http:
             yield Proxy(process, http)
     finally:
         if process.is_running:
@@ -157,6 +161,50 @@ async def test_with_auth_every_route_needs_a_key_and_the_backend_is_told_who_cal
             assert not {"x-api-key", "authorization"} & operations.metadata.keys()
 
 
+async def test_tls_to_the_server_and_https_to_clients(tmp_path: Path) -> None:
+    authority = DevelopmentAuthority(tmp_path)
+    server, caller, front = authority.issue("operations.example"), authority.issue("proxy"), authority.issue("front")
+    pair = [(server.key.read_bytes(), server.certificate.read_bytes())]
+    credentials = grpc.ssl_server_credentials(pair, authority.certificate_file.read_bytes(), require_client_auth=True)
+    options = {
+        "--upstream-ca": authority.certificate_file,
+        "--upstream-cert": caller.certificate,
+        "--upstream-key": caller.key,
+        "--upstream-authority": "operations.example",
+        "--tls-cert": front.certificate,
+        "--tls-key": front.key,
+        "--cors-origin": "https://game.example",
+    }
+    told = [str(word) for option in options.items() for word in option]
+    verify = ssl.create_default_context(cafile=str(authority.certificate_file))
+    async with (
+        running_operations(credentials) as (_, address),
+        running_proxy(tmp_path, "--upstream", address, "--reflect", "--upstream-tls", *told, verify=verify) as proxy,
+    ):
+        assert proxy.http.base_url.scheme == "https"
+        listed = await proxy.http.get("/v1/operations", headers={"origin": "https://game.example"})
+        assert [operation["name"] for operation in listed.json()["operations"]] == ["operations/a", "operations/a/b"]
+        assert listed.headers["access-control-allow-origin"] == "https://game.example"
+
+
+async def test_a_server_whose_certificate_is_for_another_name_is_refused(tmp_path: Path) -> None:
+    authority = DevelopmentAuthority(tmp_path)
+    server = authority.issue("operations")
+    credentials = grpc.ssl_server_credentials([(server.key.read_bytes(), server.certificate.read_bytes())])
+    tls = UpstreamTls(authorities=authority.certificate_file)
+    async with running_operations(credentials) as (_, address):
+        async with proxying(ProxySettings(upstream=address, tls=tls)) as app:
+            assert app.routes
+        for changed, said in (
+            ({"tls": tls, "authority": "other.example"}, "is for another name; give that one as --upstream-authority"),
+            ({"tls": UpstreamTls()}, "nobody who is trusted; give its authority as --upstream-ca"),
+            ({}, "does it speak TLS"),
+        ):
+            with pytest.raises(ProxyError, match=said):
+                async with proxying(ProxySettings(upstream=address, **changed)):
+                    pass
+
+
 async def test_without_auth_identity_cannot_be_forged_either(tmp_path: Path) -> None:
     async with (
         running_operations() as (operations, address),
@@ -175,6 +223,11 @@ async def test_without_auth_identity_cannot_be_forged_either(tmp_path: Path) -> 
         ({"auth": "there"}, r"--auth there: must be HOST:PORT"),
         ({"host": "0.0.0.0"}, r"--host 0\.0\.0\.0: without --auth anybody who reaches this address could call"),
         ({"profile": "loose"}, r"--profile loose: there is no such profile; it is strict or grpc-gateway"),
+        ({"cors_origins": ("game.example",)}, r'--cors-origin: "game\.example" is no origin; write a scheme, a host'),
+        ({"tls": UpstreamTls(authorities=Path("nowhere"))}, r"--upstream-ca nowhere: .* cannot be read: No such file"),
+        ({"tls": UpstreamTls(authorities=Path(__file__))}, r"--upstream-ca .*test_proxy\.py: PEM is expected"),
+        ({"tls": UpstreamTls(certificate=Path("a"))}, r"--upstream-cert, --upstream-key: need each other"),
+        ({"https": HttpsFiles(Path("nowhere"), Path("nowhere"))}, r"--tls-cert, --tls-key: .* cannot be read: No such"),
         ({"descriptors": Path("nowhere")}, r"--descriptors: nowhere: cannot be read: No such file"),
         ({"descriptors": Path(__file__)}, r"--descriptors: .*test_proxy\.py: it holds no FileDescriptorSet; write one"),
     ],
