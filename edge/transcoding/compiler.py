@@ -109,7 +109,9 @@ class Compiler:
         if method.client_streaming:
             if options.alternative is not None:
                 raise PlanError("an alternative is chosen by the request, so that its method takes one message")
-            endpoint = StreamEndpoint(route, target, formats=message_sources(route, binder, profile))
+            endpoint = StreamEndpoint(
+                route, target, formats=message_sources(route, binder, profile), codings=profile.codings
+            )
         else:
             endpoint = MessageEndpoint(
                 route,

@@ -8,12 +8,14 @@ from typing import Generic, Protocol, TypeVar
 from google.protobuf.message import Message
 
 from edge.transcoding.call import Responder
+from edge.transcoding.coded_body import decoded
 from edge.transcoding.deadline import requested_timeout
 from edge.transcoding.errors import Code, ErrorStyle, RpcFailure, failure
 from edge.transcoding.exchange import Exchange
 from edge.transcoding.media import BodyFormat, MediaCache, body_format
 from edge.transcoding.options import MethodOptions
 from edge.transcoding.profile import Profile
+from edge.transcoding.raw_body import Body
 from edge.transcoding.routes import Route
 
 T = TypeVar("T")
@@ -21,7 +23,7 @@ T = TypeVar("T")
 Bind = Callable[[Sequence[str], bytes, bytes, bytes | None], Message]
 """Makes a request message of path captures, raw query, body and content type."""
 
-MessageSource = Callable[[Exchange, Sequence[str], bytes, bytes | None], AsyncIterator[bytes]]
+MessageSource = Callable[[Body, Sequence[str], bytes, bytes | None], AsyncIterator[bytes]]
 """Makes the messages of a streamed request of its body, path captures, raw query and content type."""
 
 # Whatever the client goes on sending is not waited for.
@@ -38,17 +40,19 @@ class Target:
 
 
 class BodyReader:
-    """Reads whole request bodies within a route's bounds."""
+    """Reads whole request bodies within a route's bounds; coded ones where `codings` says so."""
 
-    def __init__(self, limit: int, timeout: float) -> None:
+    def __init__(self, limit: int, timeout: float, *, codings: bool) -> None:
         self._limit = limit
         self._timeout = timeout
+        self._codings = codings
 
     async def read(self, exchange: Exchange) -> bytes:
-        """Return the body; raises failures of HTTP status 413 and 408, and `ClientGoneError`."""
+        """Return the body; raises failures of HTTP status 413, 415 and 408, and `ClientGoneError`."""
         head = exchange.head
+        body: Body = exchange
         if head.content_encoding is not None:
-            refuse_coding(head.content_encoding)
+            body = decoded(exchange, head.content_encoding, codings=self._codings)
         if head.content_length is None:
             # HTTP/1 says by its headers whether there is a body; later versions may leave the length out.
             if head.transfer_encoding is None and exchange.scope["http_version"] in ("1.1", "1.0"):
@@ -57,12 +61,12 @@ class BodyReader:
             return b""
         elif not head.content_length.isdigit() or int(head.content_length) > self._limit:
             # Who asks first is told before the body is sent.
-            raise await self._too_large(exchange, drain=head.expect is None)
+            raise await self._too_large(body, drain=head.expect is None)
         try:
             async with asyncio.timeout(self._timeout):
-                data, more = await exchange.receive()
+                data, more = await body.receive()
                 if more:
-                    data = await self._rest(exchange, data)
+                    data = await self._rest(body, data)
         except TimeoutError:
             raise failure(
                 Code.DEADLINE_EXCEEDED,
@@ -71,21 +75,21 @@ class BodyReader:
                 headers=_CLOSE,
             ) from None
         if len(data) > self._limit:
-            raise await self._too_large(exchange, drain=False)
+            raise await self._too_large(body, drain=False)
         return data
 
-    async def _rest(self, exchange: Exchange, first: bytes) -> bytes:
+    async def _rest(self, body: Body, first: bytes) -> bytes:
         data, more = bytearray(first), True
         while more:
             if len(data) > self._limit:
-                raise await self._too_large(exchange, drain=True)
-            piece, more = await exchange.receive()
+                raise await self._too_large(body, drain=True)
+            piece, more = await body.receive()
             data += piece
         return bytes(data)
 
-    async def _too_large(self, exchange: Exchange, *, drain: bool) -> RpcFailure:
+    async def _too_large(self, body: Body, *, drain: bool) -> RpcFailure:
         """Return the failure, after taking in what the client still sends where it is sending."""
-        ended = await exchange.drain() if drain else False
+        ended = await body.drain() if drain else False
         return failure(
             Code.INVALID_ARGUMENT,
             f"the request body is larger than this route's limit of {self._limit} bytes",
@@ -162,7 +166,7 @@ class MessageEndpoint:
         self._alternative = alternative
         self._formats = formats
         self._drains_body = not route.body and not profile.reject_unexpected_body
-        self._reader = BodyReader(route.options.max_body_bytes, body_timeout)
+        self._reader = BodyReader(route.options.max_body_bytes, body_timeout, codings=profile.codings)
 
     async def serve(self, exchange: Exchange, captures: Sequence[str]) -> None:
         """See `Endpoint`."""
@@ -181,31 +185,20 @@ class MessageEndpoint:
 class StreamEndpoint:
     """Serves a method that takes a stream of messages; each piece of the body goes on as soon as it is there."""
 
-    def __init__(self, route: Route, target: Target, *, formats: Formats[MessageSource]) -> None:
+    def __init__(self, route: Route, target: Target, *, formats: Formats[MessageSource], codings: bool) -> None:
         self.route = route
         self.style = target.style
         self._target = target
         self._formats = formats
+        self._codings = codings
 
     async def serve(self, exchange: Exchange, captures: Sequence[str]) -> None:
         """See `Endpoint`."""
-        if exchange.head.content_encoding is not None:
-            refuse_coding(exchange.head.content_encoding)
+        body = decoded(exchange, exchange.head.content_encoding, codings=self._codings)
         source = self._formats.choose(exchange.head.content_type)
         _set_timeout(exchange, self._target.options)
-        messages = source(exchange, captures, exchange.scope["query_string"], exchange.head.content_type)
+        messages = source(body, captures, exchange.scope["query_string"], exchange.head.content_type)
         await self._target.responder.respond(exchange, messages)
-
-
-def refuse_coding(content_encoding: bytes) -> None:
-    """Raise a failure of HTTP status 415 for a coded body: a few bytes could stand for gigabytes."""
-    if content_encoding.lower() != b"identity":
-        raise failure(
-            Code.INVALID_ARGUMENT,
-            "header Content-Encoding: request bodies are taken without a coding",
-            http_status=415,
-            headers=((b"accept-encoding", b"identity"),),
-        )
 
 
 def _set_timeout(exchange: Exchange, options: MethodOptions) -> None:

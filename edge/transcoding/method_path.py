@@ -21,7 +21,7 @@ from google.rpc import status_pb2
 from edge.transcoding.call import Caller, ReplyEncoder
 from edge.transcoding.codec import Codec, Decoder, JsonOptions
 from edge.transcoding.deadline import requested_timeout
-from edge.transcoding.endpoint import BodyReader, refuse_coding
+from edge.transcoding.endpoint import BodyReader
 from edge.transcoding.errors import Code, RpcFailure, Status, failure, failure_of_binding
 from edge.transcoding.exchange import Exchange
 from edge.transcoding.headers import Header, MetadataPair, RequestHeaders, ResponseHeaders
@@ -78,7 +78,7 @@ class MethodPathEndpoint:
         self._caller = caller
         self._encode = encode
         self._options: MethodOptions = route.options
-        self._reader = BodyReader(route.options.max_body_bytes, limits.body_timeout)
+        self._reader = BodyReader(route.options.max_body_bytes, limits.body_timeout, codings=True)
         self._request_headers = request_headers
         self._response_headers = response_headers
         input_ = route.method.input_type
@@ -90,8 +90,6 @@ class MethodPathEndpoint:
         """See `Endpoint`."""
         head = exchange.head
         content_type = (head.content_type or b"").partition(b";")[0].strip().lower()
-        if head.content_encoding is not None:
-            refuse_coding(head.content_encoding)
         self._request_headers.add_plain(exchange.scope["headers"], head.metadata)
         if content_type.startswith(_WEB):
             await self._serve_web(exchange, content_type, text=content_type.startswith(_WEB_TEXT))

@@ -31,7 +31,8 @@ class Profile:
     - `hide_unknown_errors`: the message of a backend's UNKNOWN status, which is what uncaught exceptions become, and
       of transport failures is replaced by one without internals.
     - `etags`: answer GET with an ETag, and 304 where If-None-Match has it.
-    - `codings`: code replies of 1 KB and more by zstd, br or gzip, as Accept-Encoding asks; streams never.
+    - `codings`: code replies of 1 KB and more by zstd, br or gzip, as Accept-Encoding asks, streams never; and take
+      request bodies that are coded by gzip, deflate, br or zstd. Otherwise coded bodies are 415.
     - `ranges`: answer Range requests for google.api.HttpBody replies.
     - `method_paths`: take gRPC-Web and Connect unary calls on `/package.Service/Method`, for methods with a rule.
     - `retry_after`: seconds for the `Retry-After` of a 503 whose status says nothing about retrying; 0 for none.

@@ -15,6 +15,7 @@ A vector is a mapping; all but `request` may be missing:
     request    method and target, such as `GET /v1/items?n=1`
     headers    mapping; a list is several headers of a name
     body       text; `body_hex` for bytes; `body_json` for a value
+    body_coding   content coding to send the body with
     options    fields of MethodOptions, for all methods or for the one that `options_of` names
     changes    fields of Profile that the embedder chose otherwise
     rules      fields of HeaderRules
@@ -33,14 +34,18 @@ A vector is a mapping; all but `request` may be missing:
     envoy      false, with the reason in a comment: not a request for the comparison with Envoy
 """
 
+import gzip
 import json
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import brotli  # type: ignore[import-untyped] # no stubs exist
 import grpc
+import zstandard
 from google.protobuf import json_format
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -58,6 +63,7 @@ PROFILES: Mapping[str, Profile] = {"strict": STRICT, "grpc-gateway": GRPC_GATEWA
 KEYS = frozenset(
     (
         *("name", "cases", "profiles", "strict", "grpc-gateway", "request", "headers", "body", "body_hex", "body_json"),
+        "body_coding",
         *(
             "options",
             "options_of",
@@ -75,6 +81,14 @@ KEYS = frozenset(
         *("status", "response", "json", "text", "hex", "complete", "error", "envoy"),
     )
 )
+CODERS: Mapping[str, Callable[[bytes], bytes]] = {
+    "identity": bytes,
+    "gzip": lambda data: gzip.compress(data, mtime=0),
+    "x-gzip": lambda data: gzip.compress(data, mtime=0),
+    "deflate": zlib.compress,
+    "br": brotli.compress,
+    "zstd": lambda data: zstandard.ZstdCompressor().compress(data),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +124,16 @@ class Vector:
             found += [(name, str(one)) for one in (value if isinstance(value, list) else [value])]
         if "body_json" in self.keys and not any(name.lower() == "content-type" for name, _ in found):
             found.append(("Content-Type", "application/json"))
+        if "body_coding" in self.keys:
+            found.append(("Content-Encoding", self.keys["body_coding"]))
         return found
 
     @property
     def body(self) -> bytes:
-        """The request's body."""
+        """The request's body as it is sent."""
+        return CODERS[self.get("body_coding", "identity")](self._plain_body())
+
+    def _plain_body(self) -> bytes:
         if "body_json" in self.keys:
             return json.dumps(self.keys["body_json"]).encode()
         if "body_hex" in self.keys:
