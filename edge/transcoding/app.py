@@ -141,8 +141,8 @@ class Transcoder:
         except ClientGoneError:
             pass  # nobody is left to hear
         except ResponseCutError:
-            # ASGI has no way to abort; servers close a connection whose response was left incomplete.
             _LOG.warning("a response was cut after it began (request %s)", exchange.request_id)
+            await exchange.cut()
         except RpcFailure as error:
             await exchange.fail(error)
         except BindingError as error:
@@ -152,6 +152,7 @@ class Transcoder:
         except Exception:
             _LOG.exception("request %s met a fault in the transcoder", exchange.request_id)
             if exchange.started:
+                await exchange.cut()
                 return
             await exchange.fail(failure(Code.INTERNAL, f"internal error; quote request {exchange.request_id}"))
         finally:

@@ -149,6 +149,10 @@ class Caller:
         headers = self._headers
         return ReplyHead(headers.of_metadata(metadata), headers.status_code(metadata), headers.body_length(metadata))
 
+    async def trailers_of(self, call: Any) -> list[Header]:
+        """Return the trailers of a call that has ended."""
+        return self._headers.of_end(await call.trailing_metadata() or ())
+
     def failure(self, error: grpc.aio.AioRpcError, exchange: Exchange) -> RpcFailure:
         """Return what a failed call tells the client; what it must not be told goes to the log."""
         profile = self._profile

@@ -10,13 +10,18 @@ from starlette.types import Receive, Scope, Send
 
 from edge.transcoding.cross_origin import OriginPolicy
 from edge.transcoding.errors import Code, ErrorStyle, RpcFailure, failure, failure_of_binding
-from edge.transcoding.headers import Header, RequestHead
+from edge.transcoding.headers import Header, RequestHead, accepts_trailers
 from edge.transcoding.violations import BindingError
 from edge.transcoding.writing import CallEndedError, write
 
 _DRAIN_BYTES = 16 << 20
 _DRAIN_SECONDS = 2.0
 _DISCONNECTS = ("http.disconnect", "websocket.disconnect")
+
+TRAILERS = "http.response.trailers"
+"""ASGI's extension for trailers, and its message."""
+CUT = "http.response.cut"
+"""An extension of the edge's own server, and its message: the response ends here and must not look complete."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,6 +56,7 @@ class Exchange:
         "_receive",
         "_send",
         "_timer",
+        "_trails",
         "_watch_after",
         "_watcher",
         "fault",
@@ -83,6 +89,7 @@ class Exchange:
         self.gone = False
         self.fault: RpcFailure | None = None
         self.origins: OriginPolicy | None = None
+        self._trails = False
         self.state: dict[str, Any] = scope.setdefault("state", {})
 
     async def receive(self) -> tuple[bytes, bool]:
@@ -122,15 +129,30 @@ class Exchange:
         self.started = True
         all_headers = list(headers)
         self._complete(all_headers)
-        await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
+        message: dict[str, Any] = {"type": "http.response.start", "status": status, "headers": all_headers}
+        if self.wants_trailers:
+            self._trails = message["trailers"] = True
+        await self._send(message)
+
+    @property
+    def wants_trailers(self) -> bool:
+        """Whether the client asked for trailers behind a streamed response, and the server can send them."""
+        return accepts_trailers(self.head.te) and TRAILERS in self.scope.get("extensions", ())
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the body; returns when the server can take more."""
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def end(self, data: bytes = b"") -> None:
-        """Send the last piece of the body."""
+    async def end(self, data: bytes = b"", trailers: Sequence[Header] = ()) -> None:
+        """Send the last piece of the body, and trailers where they are wanted."""
         await self._send({"type": "http.response.body", "body": data})
+        if self._trails:
+            await self._send({"type": TRAILERS, "headers": trailers})
+
+    async def cut(self) -> None:
+        """Leave the response without its end; servers close the connection then, some after a complaint."""
+        if CUT in self.scope.get("extensions", ()):
+            await self._send({"type": CUT})
 
     async def fail(self, failure: RpcFailure) -> None:
         """Answer with an error in the route's style."""

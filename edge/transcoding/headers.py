@@ -284,6 +284,10 @@ class ResponseHeaders:
         """Return the headers of trailing metadata: allowed names plain, others as `grpc-trailer-…` when asked for."""
         return self._headers(metadata, _TRAILER_PREFIX if asked else None)
 
+    def of_end(self, metadata: Iterable[MetadataPair]) -> list[Header]:
+        """Return the trailers of trailing metadata: all as `grpc-trailer-…`, since a body has been sent already."""
+        return self._headers(metadata, _TRAILER_PREFIX, listed=False)
+
     def plain(self, metadata: Iterable[MetadataPair]) -> list[Header]:
         """Return the headers of metadata by their own names, for clients of a gRPC protocol."""
         return self._headers(metadata, b"")
@@ -303,7 +307,7 @@ class ResponseHeaders:
                 return int(value[:18])
         return None
 
-    def _headers(self, metadata: Iterable[MetadataPair], prefix: bytes | None) -> list[Header]:
+    def _headers(self, metadata: Iterable[MetadataPair], prefix: bytes | None, *, listed: bool = True) -> list[Header]:
         headers: list[Header] = []
         for key, value in metadata:
             if key in (self._status_code, self._body_length, REQUEST_ID):
@@ -314,7 +318,7 @@ class ResponseHeaders:
                 data = value.encode("ascii")
             else:
                 continue
-            if key in self._returned or key.startswith(self._returned_prefixes):
+            if listed and (key in self._returned or key.startswith(self._returned_prefixes)):
                 headers.append((key.encode(), data))
             elif prefix is not None and key not in self._reserved:
                 headers.append((prefix + key.encode(), data))

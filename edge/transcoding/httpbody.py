@@ -150,7 +150,8 @@ class HttpBodyStreamResponder:
         await outlet.drain()
         if left:
             raise ResponseCutError
-        await exchange.end()
+        # Where a length was told the call may go on behind it, and there is no place for trailers.
+        await exchange.end(b"", await call.trailers() if left is None else ())
 
     async def _is_known(self, exchange: Exchange, head: ReplyHead) -> bool:
         """Answer 304 where the client has what the backend's own tag names; the call is cancelled then."""

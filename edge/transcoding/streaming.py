@@ -1,7 +1,7 @@
 """Server streams: messages go out as they come, one at a time, so that a slow reader slows the backend down."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from edge.transcoding.call import Caller, ReplyEncoder, ReplyHead, Request, not_
 from edge.transcoding.errors import Code, RpcFailure, failure
 from edge.transcoding.exchange import ClientGoneError, Exchange, ResponseCutError
 from edge.transcoding.framing import ArrayFrames, EnvelopeFrames, Frames, FramesFactory, NdjsonFrames, SseFrames
+from edge.transcoding.headers import Header
 from edge.transcoding.media import NO_WISHES, JsonWishes, MediaCache, json_wishes, stream_framing
 from edge.transcoding.options import Framing, MethodOptions
 from edge.transcoding.outlet import Outlet
@@ -113,6 +114,12 @@ class StreamCall:
         """Return what the call's initial metadata say."""
         return await self._caller.head_of(self.messages)
 
+    async def trailers(self) -> Sequence[Header]:
+        """Return the call's trailers where the client wants any; a call that still runs has none."""
+        if not self._exchange.wants_trailers or not self.messages.done():
+            return ()
+        return await self._caller.trailers_of(self.messages)
+
     async def close(self) -> None:
         """Cancel the call where it still runs, and end the watching."""
         self._caller.streams.give()
@@ -168,11 +175,14 @@ class StreamResponder:
             await call.pulse.stop()
             await outlet.drain()
             if failed is not None:
-                await self._tell(failed, exchange, frames)
+                await self._tell(failed, exchange, call, frames)
                 return
             if not exchange.started:
                 await self._start(exchange, call, frames)
-            await exchange.end(b"" if exchange.is_head else frames.end())
+            if exchange.is_head:
+                await exchange.end()
+            else:
+                await exchange.end(frames.end(), await call.trailers())
         finally:
             outlet.abandon()
             await call.close()
@@ -199,13 +209,13 @@ class StreamResponder:
         return None
 
     @staticmethod
-    async def _tell(failed: RpcFailure, exchange: Exchange, frames: Frames) -> None:
+    async def _tell(failed: RpcFailure, exchange: Exchange, call: StreamCall, frames: Frames) -> None:
         if not exchange.started:
             raise failed
         record = frames.error(failed, exchange.style, exchange.request_id)
         if record is None:
             raise ResponseCutError from failed
-        await exchange.end(record)
+        await exchange.end(record, await call.trailers())
 
     async def _start(self, exchange: Exchange, call: StreamCall, frames: Frames) -> None:
         head = await call.head()

@@ -28,6 +28,7 @@ A vector is a mapping; all but `request` may be missing:
     seconds    upper bound of its deadline; the lower one is two seconds less
     status     HTTP status
     response   response headers; null for one that must be missing
+    trailers   trailers behind the body, likewise
     json       the body as a JSON value; `text` as a text, `hex` as bytes
     complete   false: the body must be cut off
     error      code (a name), message (a part of it), fields (path: a part of its description)
@@ -78,7 +79,7 @@ KEYS = frozenset(
             "metadata",
             "seconds",
         ),
-        *("status", "response", "json", "text", "hex", "complete", "error", "envoy"),
+        *("status", "response", "trailers", "json", "text", "hex", "complete", "error", "envoy"),
     )
 )
 CODERS: Mapping[str, Callable[[bytes], bytes]] = {

@@ -19,11 +19,15 @@ class Response:
     headers: tuple[tuple[str, str], ...]
     body: bytes
     complete: bool
+    trailers: tuple[tuple[str, str], ...] = ()
 
     def header(self, name: str) -> str | None:
         """Return a header's value, several joined by commas; None where there is none."""
-        values = [value for key, value in self.headers if key == name.lower()]
-        return ", ".join(values) if values else None
+        return _value(self.headers, name)
+
+    def trailer(self, name: str) -> str | None:
+        """Return a trailer's value, like `header`."""
+        return _value(self.trailers, name)
 
 
 async def send(
@@ -61,6 +65,7 @@ async def _response(connection: h11.Connection, reader: asyncio.StreamReader) ->
     head: h11.Response | None = None
     body = bytearray()
     complete = False
+    trailers: tuple[tuple[str, str], ...] = ()
     while True:
         try:
             event = connection.next_event()
@@ -77,10 +82,19 @@ async def _response(connection: h11.Connection, reader: asyncio.StreamReader) ->
             body += event.data
         elif isinstance(event, h11.EndOfMessage):
             complete = True
+            trailers = _text(event.headers)
             break
         elif isinstance(event, h11.ConnectionClosed):
             break
     if head is None:
         raise ConnectionError("the connection was closed without an answer")
-    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers)
-    return Response(head.status_code, headers, bytes(body), complete)
+    return Response(head.status_code, _text(head.headers), bytes(body), complete, trailers)
+
+
+def _text(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+
+
+def _value(headers: Iterable[tuple[str, str]], name: str) -> str | None:
+    values = [value for key, value in headers if key == name.lower()]
+    return ", ".join(values) if values else None

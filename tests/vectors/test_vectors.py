@@ -9,6 +9,7 @@ import grpc
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from edge.http_protocol import BoundedHttpProtocol
 from edge.transcoding.app import Transcoder
 from edge.transcoding.errors import Code
 from tests.support.asgi_server import running_asgi
@@ -60,7 +61,7 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
         bench = Bench(stack)
-        bench.url = await stack.enter_async_context(running_asgi(bench, proxy_headers=False))
+        bench.url = await stack.enter_async_context(running_asgi(bench, proxy_headers=False, http=BoundedHttpProtocol))
         yield bench
 
 
@@ -103,6 +104,8 @@ def check_response(vector: Vector, response: Response) -> None:
     assert response.complete is vector.get("complete", True), response.body
     for name, value in vector.get("response", {}).items():
         assert response.header(name) == (None if value is None else str(value)), name
+    for name, value in vector.get("trailers", {}).items():
+        assert response.trailer(name) == (None if value is None else str(value)), name
     if "json" in vector.keys:
         assert json.loads(response.body) == vector.get("json")
     if "text" in vector.keys:

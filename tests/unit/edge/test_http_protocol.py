@@ -1,13 +1,15 @@
 """Behaviour of edge/http_protocol.py, over real sockets."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import Receive, Scope, Send
 
 from edge.http_protocol import BoundedHttpProtocol
 from tests.support.asgi_server import running_asgi
@@ -24,9 +26,23 @@ async def echo(request: Request) -> PlainTextResponse:
     return PlainTextResponse(await request.body())
 
 
+async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with a stream that ends as the path says, using the extensions that the scope offers."""
+    assert set(scope["extensions"]) == {"http.response.trailers", "http.response.cut"}
+    headers = [(b"content-length", b"5")] if scope["path"].endswith("/sized") else []
+    await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
+    await send({"type": "http.response.body", "body": b"ab", "more_body": True})
+    if scope["path"].startswith("/cut"):
+        await send({"type": "http.response.cut"})
+        return
+    await send({"type": "http.response.body", "body": b"cde"})
+    await send({"type": "http.response.trailers", "headers": [(b"x-one", b"1")], "more_trailers": True})
+    await send({"type": "http.response.trailers", "headers": [(b"x-two", b"2"), (b"x-two", b"3")]})
+
+
 @pytest.fixture(scope="module")
 async def address() -> AsyncIterator[tuple[str, int]]:
-    app = Starlette(routes=[Route("/", echo, methods=["GET", "POST"])])
+    app = Starlette(routes=[Route("/", echo, methods=["GET", "POST"]), Mount("/", stream)])
     async with running_asgi(app, http=QuickProtocol) as url:
         host, _, port = url.removeprefix("http://").partition(":")
         yield host, int(port)
@@ -89,3 +105,33 @@ async def test_a_few_trailers_are_taken_and_dropped(address: tuple[str, int]) ->
     answer = await exchange(address, head + b"2\r\nhi\r\n0\r\nx-a: b\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert answer.endswith(b"hi")
+
+
+async def test_trailers_follow_a_chunked_body_and_the_connection_goes_on(address: tuple[str, int]) -> None:
+    first = b"GET /trailers HTTP/1.1\r\nHost: x\r\nTE: trailers\r\n\r\n"
+    last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer = await exchange(address, first, last)
+    assert b"\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\nx-one: 1\r\nx-two: 2\r\nx-two: 3\r\n\r\nHTTP/1.1 200 OK" in answer
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"), [(b"GET", b"/trailers/sized", b"abcde"), (b"HEAD", b"/trailers", b"")]
+)
+async def test_trailers_are_left_out_where_there_is_no_place_for_them(
+    address: tuple[str, int], method: bytes, path: bytes, body: bytes
+) -> None:
+    answer = await exchange(address, method + b" " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\n" + body)
+    assert b"x-one" not in answer
+
+
+@pytest.mark.parametrize("path", [b"/cut", b"/cut/sized"])
+async def test_a_response_that_is_cut_has_no_end_and_is_no_fault_of_the_application(
+    address: tuple[str, int], path: bytes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "handlers", [caplog.handler])
+    caplog.set_level(logging.WARNING, "uvicorn.error")
+    answer = await exchange(address, b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert answer.endswith(b"ab" if path.endswith(b"sized") else b"2\r\nab\r\n")
+    assert not caplog.records

@@ -3,7 +3,7 @@
 import tracemalloc
 import zlib
 
-import brotli
+import brotli  # type: ignore[import-untyped] # no stubs exist
 import pytest
 import zstandard
 from hypothesis import given, settings
