@@ -20,22 +20,45 @@ logger = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS = 75
 """Longer than what load balancers keep idle connections for, so that they, not the edge, close them."""
 MAX_CONNECTIONS = 10_000
+MAX_FRAME_BYTES = 2 << 20
+"""Of a WebSocket; the transcoder's own limit is lower and says which message was too large."""
 BACKLOG = 2048
 RENEWAL_CHECK_SECONDS = 1.0
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Returns a socket that listens; port 0 takes a free one. Raises OSError, naming the address."""
+def listen(host: str, port: int, *, share: bool = False) -> socket.socket:
+    """Returns a socket that listens; port 0 takes a free one. Raises OSError, naming the address.
+
+    With `share` several processes may listen on the same port, and the kernel deals connections out among them.
+    """
+    listener = _bound(host, port, share=share)
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Returns a socket that keeps a port for processes which share it, without listening on it itself.
+
+    Port 0 takes a free one. Raises OSError, naming the address, where anybody listens there already.
+    """
+    # Sharing would let a stranger's edge in; so it is looked first whether the port is free for one alone.
+    with _bound(host, port, share=False) as alone:
+        port = alone.getsockname()[1]
+    return _bound(host, port, share=True)
+
+
+def _bound(host: str, port: int, *, share: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if share:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
         raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    listener.listen(BACKLOG)
-    listener.setblocking(False)
     return listener
 
 
@@ -47,8 +70,14 @@ class HttpsFiles:
     key: Path
 
 
-async def serve(app: ASGIApp, listener: socket.socket, drain_seconds: float, https: HttpsFiles | None = None) -> None:
-    """Serves until SIGINT or SIGTERM, then lets requests in flight end within the time given.
+async def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    drain_seconds: float,
+    https: HttpsFiles | None = None,
+) -> None:
+    """Serves until SIGINT, SIGTERM or the event, then lets requests in flight end within the time given.
 
     uvicorn takes these signals itself while it serves, and raises them again before this returns. With `https` clients
     speak TLS, and renewed files serve new connections. Raises OSError for files that cannot be used.
@@ -66,16 +95,23 @@ async def serve(app: ASGIApp, listener: socket.socket, drain_seconds: float, htt
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(drain_seconds),
         limit_concurrency=MAX_CONNECTIONS,
+        ws_max_size=MAX_FRAME_BYTES,
         ssl_certfile=https.certificate if https else None,
         ssl_keyfile=https.key if https else None,
     )
     config.load()
     server = uvicorn.Server(config)
-    if https is None or config.ssl is None:
+    async with contextlib.AsyncExitStack() as stack:
+        # A signal that came before uvicorn takes them is known by the event alone.
+        await stack.enter_async_context(background(_exit_at(stop, server)))
+        if https is not None and config.ssl is not None:
+            await stack.enter_async_context(background(_renew(config.ssl, https)))
         await server.serve(sockets=[listener])
-        return
-    async with background(_renew(config.ssl, https)):
-        await server.serve(sockets=[listener])
+
+
+async def _exit_at(stop: asyncio.Event, server: uvicorn.Server) -> None:
+    await stop.wait()
+    server.should_exit = True
 
 
 async def _renew(context: ssl.SSLContext, https: HttpsFiles) -> None:

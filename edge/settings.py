@@ -34,6 +34,11 @@ class EdgeSettings(CommonSettings):
     """Address to listen on; loopback unless told otherwise."""
     edge_port: int = Field(default=8666, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
+    edge_workers: int = Field(default=1, ge=1, le=256)
+    """Processes that serve, for machines with several cores; each keeps its own cache of keys, and its own rate limits
+    unless GAIA_RATE_LIMIT_URL is set. Metrics of the second are on the port behind that of the first, and so on."""
+    edge_worker: int = Field(default=0, ge=0)
+    """Which of them this process is, told by the one that starts them; 0 is none."""
     edge_tls_cert: Path | None = Field(default=None)
     """Certificate that clients see, PEM, with its chain; unset, clients speak HTTP without TLS."""
     edge_tls_key: Path | None = Field(default=None)

@@ -106,8 +106,7 @@ async def _run(settings: "ProxySettings", listener: socket.socket) -> None:
     async with proxying(settings) as app:
         loop.add_signal_handler(signal.SIGHUP, app.ask)
         _show(app, settings, listener)
-        await serve(app, listener, DRAIN_SECONDS, settings.https)
-        await stop.wait()
+        await serve(app, listener, stop, DRAIN_SECONDS, settings.https)
 
 
 def _show(app: "LiveTranscoder", settings: "ProxySettings", listener: socket.socket) -> None:
