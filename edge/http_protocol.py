@@ -1,17 +1,17 @@
-"""uvicorn's HTTP protocol, with bounds on heads, trailers behind streams, and a way to cut a response off."""
+"""uvicorn's HTTP protocol, with bounds on what a client may send, and how slowly, before a request begins."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
+import httptools
 import orjson
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from edge.http_responses import Responding
 from edge.transcoding.errors import Code
-from edge.transcoding.exchange import CUT, TRAILERS
 
-_EXTENSIONS: Mapping[str, Mapping[str, Any]] = {TRAILERS: {}, CUT: {}}
+# What asks for another protocol, which is not spoken: "h2c" is what Java's own client begins with, for one.
+_UPGRADE_NAMES = frozenset((b"upgrade", b"connection", b"http2-settings"))
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -20,8 +20,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     The parser itself keeps whatever a client sends until the head is complete, so that one connection could fill the
     memory, and a thousand slow ones all places. Trailers behind a body are counted and not kept.
 
-    Applications find two extensions in their scope: `http.response.trailers`, which is ASGI's, and
-    `http.response.cut`, a message that ends a response which cannot be completed.
+    A request that would rather go on by another protocol, but for WebSocket, is served by this one (RFC 9110, 7.8).
     """
 
     max_head_bytes = 64 << 10
@@ -30,6 +29,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """Time in which a head must arrive, from its first byte or from the connection's beginning."""
 
     _awaits_head = True
+    _passes_over = False
     _head_bytes = 0
     _trailer_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
@@ -48,7 +48,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Parse what arrived, and see that a head that goes on stays within its bounds."""
         if self._awaits_head:
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._parse(data)
         if not self._awaits_head or self.transport.is_closing():
             return
         if self._head_bytes > self.max_head_bytes:
@@ -60,6 +60,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Begin to count a head."""
         super().on_message_begin()
         self._awaits_head = True
+        self._passes_over = False
         self._trailer_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -76,10 +77,46 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._awaits_head = False
         self._head_bytes = 0
         self._stop_timer()
+        if self.parser.should_upgrade() and not self._should_upgrade():
+            # The parser takes what follows for another protocol; the request begins when it is parsed without that.
+            self.scope["method"] = self.parser.get_method().decode("ascii")
+            self.scope["http_version"] = self.parser.get_http_version()
+            self._passes_over = True
+            return
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """Take note of a request's end, unless the parser found it where none is."""
+        if not self._passes_over:
+            super().on_message_complete()
+
+    def _parse(self, data: bytes) -> None:
+        """Parse as uvicorn does, but for a request that asks for a protocol which is not spoken."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+            else:
+                self._parse_again(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _parse_again(self, rest: bytes) -> None:
+        """Parse the head without what asks for another protocol, and what follows it."""
+        connection = [token for name, value in self.headers if name == b"connection" for token in value.split(b",")]
+        # "close" and "keep-alive" go on being heeded; the other tokens belong to what is left out.
+        kept = [token.strip() for token in connection if token.strip().lower() in (b"close", b"keep-alive")]
+        lines = [b"%b %b HTTP/%b" % (self.scope["method"].encode(), self.url, self.scope["http_version"].encode())]
+        lines += [b"%b: %b" % (name, value) for name, value in self.headers if name not in _UPGRADE_NAMES]
+        lines += [b"connection: " + token for token in kept]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        self._parse(b"\r\n".join((*lines, b"", b"")) + rest)
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        super()._start_asgi_task(cycle, _Extended(cycle, app))  # type: ignore[arg-type]  # uvicorn types ASGI by itself
+        super()._start_asgi_task(cycle, Responding(cycle, app))  # type: ignore[arg-type]  # uvicorn types ASGI by itself
 
     def _refuse(self) -> None:
         # Where an earlier request of this connection is still being answered, nothing can be said in between.
@@ -100,60 +137,3 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
-
-
-class _Extended:
-    """Serves one request by an application, with the extensions."""
-
-    __slots__ = ("_app", "_cycle", "_send", "_trailers", "_trails")
-
-    def __init__(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:
-        self._cycle = cycle
-        self._app = app
-        self._send: Send
-        self._trails = False
-        self._trailers: list[tuple[bytes, bytes]] = []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """An ASGI application."""
-        scope["extensions"] = _EXTENSIONS
-        self._send = send
-        await self._app(scope, receive, self._extended)
-
-    async def _extended(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "http.response.start":
-            self._trails = message.get("trailers", False)
-        elif self._trails and kind == "http.response.body" and not message.get("more_body"):
-            # The end waits for the trailers.
-            message = {**message, "more_body": True}
-        elif kind == TRAILERS:
-            self._trailers += message["headers"]
-            if not message.get("more_trailers"):
-                await self._end()
-            return
-        elif kind == CUT:
-            self._cut()
-            return
-        await self._send(message)
-
-    async def _end(self) -> None:
-        """End a response, with trailers where its body is chunked; elsewhere HTTP/1.1 has no place for them."""
-        cycle = self._cycle
-        if cycle.chunked_encoding and not cycle.disconnected:
-            lines = []
-            for name, value in self._trailers:
-                if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
-                    raise RuntimeError("Invalid HTTP trailer.")
-                lines.append(b"%b: %b\r\n" % (name, value))
-            cycle.transport.write(b"0\r\n%b\r\n" % b"".join(lines))
-            # What uvicorn would write at the end is written.
-            cycle.chunked_encoding = False
-            cycle.expected_content_length = 0
-        await self._send({"type": "http.response.body", "body": b""})
-
-    def _cut(self) -> None:
-        """Close the connection before the response has its end, so that the client notices."""
-        self._cycle.transport.close()
-        # Or uvicorn would report a fault of the application's.
-        self._cycle.disconnected = True

@@ -19,6 +19,7 @@ from edge.transcoding.violations import (
     BindingPlanError,
     RefusedError,
     TooManyError,
+    Violation,
     Violations,
     did_you_mean,
 )
@@ -116,6 +117,10 @@ class RequestBinder:
 
     def bind_form(self, captures: Sequence[str], query: bytes, body: bytes) -> Message:
         """Return the request message of a form (application/x-www-form-urlencoded) where the rule's body is "*"."""
+        if body.lstrip()[:1] in (b"{", b"["):
+            # No field begins so; curl, for one, calls a body a form unless told.
+            reason = "the body looks like JSON and is called a form; send the header Content-Type: application/json"
+            raise BindingError([Violation("", reason)])
         found = Violations()
         try:
             pairs = parse_pairs(body, self._options.max_query_parameters, found, what="form")

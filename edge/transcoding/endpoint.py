@@ -178,7 +178,7 @@ class MessageEndpoint:
         if self._alternative is not None and getattr(message, self._alternative[0]):
             target = self._alternative[1]
             exchange.style = target.style
-        _set_timeout(exchange, target.options)
+        set_timeout(exchange, target.options)
         await target.responder.respond(exchange, message.SerializeToString())
 
 
@@ -196,12 +196,13 @@ class StreamEndpoint:
         """See `Endpoint`."""
         body = decoded(exchange, exchange.head.content_encoding, codings=self._codings)
         source = self._formats.choose(exchange.head.content_type)
-        _set_timeout(exchange, self._target.options)
+        set_timeout(exchange, self._target.options)
         messages = source(body, captures, exchange.scope["query_string"], exchange.head.content_type)
         await self._target.responder.respond(exchange, messages)
 
 
-def _set_timeout(exchange: Exchange, options: MethodOptions) -> None:
+def set_timeout(exchange: Exchange, options: MethodOptions) -> None:
+    """Settle how long a request's call may take; raises INVALID_ARGUMENT for a malformed timeout header."""
     exchange.timeout = options.default_timeout
     head = exchange.head
     if head.grpc_timeout is not None or head.request_timeout is not None:

@@ -87,13 +87,9 @@ class LiveTranscoder:
             contracts = await self._read()
             if contracts.fingerprint == self._fingerprint:
                 return None
-            try:
-                contracts.require_rules()
-                # Compiling may take seconds for thousands of routes, and requests go on meanwhile.
-                served = await asyncio.to_thread(self._build, contracts)
-            except (DescriptorError, RouteTableError):
-                self._refused = contracts.fingerprint
-                raise
+            contracts.require_rules()
+            # Compiling may take seconds for thousands of routes, and requests go on meanwhile.
+            served = await asyncio.to_thread(self._build, contracts)
             before, after = _named(self._current.routes), _named(served.routes)
             self._current = served
             self._fingerprint = contracts.fingerprint

@@ -13,7 +13,7 @@ import grpc
 from starlette.types import Receive, Scope, Send
 
 from edge.transcoding.call import Caller, ReplyEncoder, Request
-from edge.transcoding.endpoint import Bind
+from edge.transcoding.endpoint import Bind, set_timeout
 from edge.transcoding.errors import Code, ErrorStyle, RpcFailure, failure, failure_of_binding
 from edge.transcoding.exchange import ClientGoneError, Exchange
 from edge.transcoding.httpbody import HttpBodyReader
@@ -115,7 +115,7 @@ class SocketEndpoint:
     async def serve(self, exchange: SocketExchange, captures: Sequence[str]) -> None:
         """Accept the socket and serve it until either side ends; raises as `Endpoint.serve` does."""
         method, options = self.route.method, self.route.options
-        exchange.timeout = options.default_timeout
+        set_timeout(exchange, options)
         await exchange.accept()
         query = exchange.scope["query_string"]
         if method.client_streaming:
@@ -150,11 +150,18 @@ class SocketEndpoint:
     async def _messages(
         self, exchange: SocketExchange, captures: Sequence[str], query: bytes, options: MethodOptions
     ) -> AsyncIterator[bytes]:
-        count = 1
+        count, received = 1, 0
         if not self.takes_frames:
             yield self.bind(captures, query, b"", None).SerializeToString()
             return
         while frame := await _frame(exchange, options, count):
+            received += len(frame)
+            if received > options.max_stream_bytes:
+                raise failure(
+                    Code.INVALID_ARGUMENT,
+                    f"the messages are larger than this route's limit of {options.max_stream_bytes} bytes together",
+                    http_status=413,
+                )
             try:
                 message = self.bind(captures, query, frame, None)
             except BindingError as error:

@@ -135,3 +135,46 @@ async def test_a_response_that_is_cut_has_no_end_and_is_no_fault_of_the_applicat
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert answer.endswith(b"ab" if path.endswith(b"sized") else b"2\r\nab\r\n")
     assert not caplog.records
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 50, 1000])
+@pytest.mark.parametrize(
+    "body",
+    [b"Content-Length: 4\r\n\r\nbody", b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"],
+    ids=["sized", "chunked"],
+)
+async def test_a_request_that_asks_for_http2_keeps_its_body_and_its_connection(
+    address: tuple[str, int], body: bytes, size: int
+) -> None:
+    data = (b"POST / HTTP/1.1\r\nHost: x\r\n" + UPGRADE + body) * 2
+    data += b"GET / HTTP/1.1\r\nHost: x\r\n" + UPGRADE.replace(b"Upgrade,", b"Upgrade, close,") + b"\r\n"
+    answer = await exchange(address, *(data[start : start + size] for start in range(0, len(data), size)))
+    assert answer.count(b"HTTP/1.1 200 OK") == 3
+    assert answer.count(b"\r\n\r\nbody") == 2
+
+
+async def test_one_that_asks_for_a_protocol_nobody_knows_is_bounded_too(address: tuple[str, int]) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: foo\r\n"
+    assert (await exchange(address, head + b"x-a: b\r\n" * 2000)).startswith(b"HTTP/1.1 431 ")
+    assert (await exchange(address, head + b"\r\n" + b"GET / HT")).count(b"HTTP/1.1 200 OK") == 1
+
+
+async def test_what_is_no_http_is_told(address: tuple[str, int]) -> None:
+    assert (await exchange(address, b"nonsense\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_client_of_http_1_0_gets_no_chunks_and_the_end_by_the_connection(address: tuple[str, int]) -> None:
+    answer = await exchange(address, b"GET /stream HTTP/1.0\r\nHost: x\r\nTE: trailers\r\n\r\n")
+    assert b"transfer-encoding" not in answer
+    assert answer.endswith(b"\r\n\r\nabcde")
+    sized = await exchange(address, b"GET /stream/sized HTTP/1.0\r\nHost: x\r\n\r\n")
+    assert b"content-length: 5\r\n" in sized
+    assert sized.endswith(b"\r\n\r\nabcde")
+
+
+async def test_a_cut_does_not_look_like_an_end_to_a_client_of_http_1_0(address: tuple[str, int]) -> None:
+    with pytest.raises(ConnectionResetError):
+        await exchange(address, b"GET /cut HTTP/1.0\r\nHost: x\r\n\r\n")

@@ -19,7 +19,7 @@ from tests.support.transcoder import Edge, running_edge
 @pytest.fixture(scope="module")
 async def edge() -> AsyncIterator[Edge]:
     async with running_edge(
-        method_options=lambda _: MethodOptions(max_message_bytes=1000, idle_timeout=0.5),
+        method_options=lambda _: MethodOptions(max_message_bytes=1000, max_stream_bytes=3000, idle_timeout=0.5),
         cross_origin=CrossOrigin(origins=("https://game.example",)),
     ) as running:
         yield running
@@ -89,6 +89,7 @@ async def test_silence_for_too_long_closes_with_a_deadline_status(edge: Edge) ->
         (["{}", '{"titel":1}'], 4003, "message 2: titel:"),
         (["{}", "{broken"], 4003, "message 2:"),
         (['{"title":"' + "x" * 2000 + '"}'], 1009, "limit of 1000 bytes"),
+        (['{"title":"' + "x" * 900 + '"}'] * 4, 1009, "the messages are larger than this route's limit of 3000 bytes"),
     ],
 )
 async def test_a_frame_that_does_not_fit_closes_with_the_reason(
@@ -174,3 +175,12 @@ async def test_unless_told_no_other_page_may_connect() -> None:
         with pytest.raises(InvalidStatus):
             async with socket(edge, "/v1/watch?count=1", origin="https://game.example"):
                 pass
+
+
+async def test_a_handshake_may_say_how_long_the_call_may_take(edge: Edge) -> None:
+    async with socket(edge, "/v1/watch?hang=true", additional_headers={"X-Request-Timeout": "0.1"}) as client:
+        assert await received(client) == ([], 4004, "the call did not end before its deadline")
+    with pytest.raises(InvalidStatus) as refused:
+        async with socket(edge, "/v1/watch?hang=true", additional_headers={"Grpc-Timeout": "soon"}):
+            pass
+    assert refused.value.response.status_code == 400
