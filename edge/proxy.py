@@ -44,6 +44,9 @@ _CHANNEL_OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # What a call may send ahead of a slow client; left to itself gRPC lets a fast backend send tens of megabytes.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1 << 20),
     # No keep-alive pings: a server that was not told to expect them takes them for an attack.
 ]
 _ANY_KEY = Access(public=False, scopes=frozenset())

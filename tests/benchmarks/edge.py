@@ -1,4 +1,4 @@
-"""The transcoder beside Envoy's, in one run and in turns: ratios of CPU and latency, routes, memory.
+"""The transcoder beside Envoy's, in one run and in turns: ratios of CPU and latency, routes, memory, and bulk.
 
 Absolute figures of a shared machine drift; so each round measures all candidates one after the other, and what counts
 is the median over the rounds of the ratio within a round.
@@ -23,6 +23,8 @@ from tests.benchmarks.figures import Figure
 from tests.benchmarks.load import Load, resident_megabytes, run_load
 from tests.benchmarks.peers import Peers
 from tests.benchmarks.stack import home_folder, running_stack, wait_for
+from tests.support.bulk import PIECE, write_descriptors
+from tests.support.memory import forget_peak, peak_megabytes
 from tests.support.ports import free_port
 
 ROUNDS = 3
@@ -30,6 +32,7 @@ SECONDS = 4
 SAY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi there"}]})
 STREAM = json.dumps({"n": 100})
 FEW, MANY = 20, 2_000
+BULK_BYTES = 1 << 30
 FLAT_REQUESTS, CUT_STREAMS = 200_000, 2_000
 
 
@@ -46,7 +49,7 @@ def measure() -> list[Figure]:
     """Runs Envoy and `gaia proxy` in front of the same backend."""
     peers = Peers()
     with peers.backend():
-        return [*_beside_envoy(peers), *_routes(peers), *_memory(peers)]
+        return [*_beside_envoy(peers), *_routes(peers), *_memory(peers), *_bulk()]
 
 
 def _beside_envoy(peers: Peers) -> Iterator[Figure]:
@@ -135,6 +138,51 @@ def _cut_streams(url: str, count: int) -> None:
         connection.request("POST", "/v1/stream", json.dumps({"n": 100_000}), {"Content-Type": "application/json"})
         connection.getresponse().read(64)
         connection.close()
+
+
+def _bulk() -> Iterator[Figure]:
+    """Measures what of a gibibyte the proxy holds, on its way down and on its way up."""
+    port = free_port()
+    backend = subprocess.Popen([sys.executable, "-m", "tests.support.bulk", str(port)])
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "bulk.pb"
+            write_descriptors(file)
+            wait_for(port, backend)
+            with _proxy(["--upstream", f"127.0.0.1:{port}", "--descriptors", str(file)]) as proxy:
+                for name, move in (("download", _download), ("upload", _upload)):
+                    move(proxy.url, BULK_BYTES >> 8)  # what is loaded and grown once is no matter of size
+                    before = forget_peak(proxy.pid)
+                    began = time.monotonic()
+                    move(proxy.url, BULK_BYTES)
+                    seconds = time.monotonic() - began
+                    yield Figure(f"{name} of 1 GiB: extra memory", peak_megabytes(proxy.pid) - before, "MB", 64)
+                    yield Figure(f"{name} of 1 GiB", BULK_BYTES / seconds / 1e6, "MB/s")
+    finally:
+        backend.terminate()
+        backend.wait(15)
+
+
+def _download(url: str, size: int) -> None:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    with contextlib.closing(connection):
+        connection.request("GET", f"/v1/blobs/{size}")
+        response = connection.getresponse()
+        received = 0
+        while piece := response.read(len(PIECE)):
+            received += len(piece)
+    if received != size:
+        raise RuntimeError(f"{received} bytes came of {size}")
+
+
+def _upload(url: str, size: int) -> None:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    with contextlib.closing(connection):
+        pieces = (PIECE for _ in range(size // len(PIECE)))
+        connection.request("PUT", "/v1/blobs/x", pieces, encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
+        counted = json.load(connection.getresponse())
+    if int(counted["size"]) != size:
+        raise RuntimeError(f"{counted['size']} bytes came of {size}")
 
 
 @dataclass(frozen=True, slots=True)
