@@ -105,6 +105,7 @@ class Transcoder:
                 codec=codec if codec is not None else ChoosingCodec(),
                 profile=profile,
                 response_headers=ResponseHeaders(rules, reserved),
+                body_offset=rules.body_offset,
                 heartbeat=self._limits.heartbeat,
                 streams=Slots(self._limits.max_streams),
                 http_status=http_status if http_status is not None else _by_the_table,

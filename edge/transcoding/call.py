@@ -44,11 +44,15 @@ class Responder(Protocol):
 
 @dataclass(slots=True)
 class ReplyHead:
-    """Response headers, the status that the backend chose for this call, and the length it tells of a streamed body."""
+    """Response headers, the status that the backend chose for this call, and what it tells of a streamed body.
+
+    That is its length as a whole, and where in it the bytes begin that are sent.
+    """
 
     headers: list[Header]
     status: int | None = None
     body_length: int | None = None
+    body_offset: int = 0
 
 
 class Slots:
@@ -75,6 +79,7 @@ class Surroundings:
     codec: Codec
     profile: Profile
     response_headers: ResponseHeaders
+    body_offset: str
     heartbeat: float
     streams: Slots
     http_status: Callable[[Status], int | None]
@@ -147,7 +152,12 @@ class Caller:
         if not metadata:
             return ReplyHead([])
         headers = self._headers
-        return ReplyHead(headers.of_metadata(metadata), headers.status_code(metadata), headers.body_length(metadata))
+        return ReplyHead(
+            headers.of_metadata(metadata),
+            headers.status_code(metadata),
+            headers.body_length(metadata),
+            headers.body_offset(metadata),
+        )
 
     async def trailers_of(self, call: Any) -> list[Header]:
         """Return the trailers of a call that has ended."""

@@ -212,8 +212,10 @@ class Compiler:
     def _responder(self, method: MethodDescriptor, options: MethodOptions, reply: _Reply) -> Responder:
         profile = self.around.profile
         if reply.is_raw:
-            responder = HttpBodyStreamResponder if method.server_streaming else HttpBodyResponder
-            return responder(reply.caller, method, reply.path, options, profile)
+            if not method.server_streaming:
+                return HttpBodyResponder(reply.caller, method, reply.path, options, profile)
+            offset_name = self.around.body_offset
+            return HttpBodyStreamResponder(reply.caller, method, reply.path, options, profile, offset_name)
         if method.server_streaming:
             return StreamResponder(reply.caller, reply.encode, options, profile, heartbeat=self.around.heartbeat)
         offers = [ReplyFormat.JSON] if reply.path else list(ReplyFormat)

@@ -14,6 +14,9 @@ Header = tuple[bytes, bytes]
 
 REQUEST_ID = "x-request-id"
 
+CONDITION = "-if"
+"""Behind the name of metadata: what the value depends on."""
+
 _METADATA_PREFIX = b"grpc-metadata-"
 _TRAILER_PREFIX = b"grpc-trailer-"
 _FORWARDED_PREFIX = b"x-forwarded-"
@@ -165,6 +168,7 @@ class RequestHeaders:
 
     def __init__(self, rules: HeaderRules, reserved: ReservedNames, *, permanent_prefix: str = "") -> None:
         self._reserved = reserved
+        self._owned = _OWNED_NAMES | {rules.body_offset, f"{rules.body_offset}{CONDITION}"}
         self._forward_address = rules.forward_address
         forwarded = [name.lower() for name in rules.forwarded]
         self._forwarded: Mapping[bytes, tuple[str, ...]] = {
@@ -246,7 +250,7 @@ class RequestHeaders:
 
     def _add_prefixed(self, name: bytes, value: bytes, metadata: list[MetadataPair]) -> None:
         key = name[len(_METADATA_PREFIX) :].decode("latin-1").lower()
-        if not _NAME.match(key) or key in self._reserved or key in _OWNED_NAMES:
+        if not _NAME.match(key) or key in self._reserved or key in self._owned:
             return
         if key.endswith("-bin"):
             # One header may hold several values, as gRPC over HTTP/2 has it.
@@ -275,6 +279,7 @@ class ResponseHeaders:
         self._returned_prefixes = tuple(name[:-1] for name in rules.returned if name.endswith("*"))
         self._status_code = rules.status_code
         self._body_length = rules.body_length
+        self._body_offset = rules.body_offset
 
     def of_metadata(self, metadata: Iterable[MetadataPair]) -> list[Header]:
         """Return the headers of initial metadata: allowed names plain, others as `grpc-metadata-…`."""
@@ -302,15 +307,16 @@ class ResponseHeaders:
 
     def body_length(self, metadata: Iterable[MetadataPair]) -> int | None:
         """Return how many bytes the backend says that a streamed body has, if it says so."""
-        for key, value in metadata:
-            if key == self._body_length and isinstance(value, str) and value.isascii() and value.isdigit():
-                return int(value[:18])
-        return None
+        return _number(metadata, self._body_length)
+
+    def body_offset(self, metadata: Iterable[MetadataPair]) -> int:
+        """Return where in a streamed body the bytes begin that the backend sends."""
+        return _number(metadata, self._body_offset) or 0
 
     def _headers(self, metadata: Iterable[MetadataPair], prefix: bytes | None, *, listed: bool = True) -> list[Header]:
         headers: list[Header] = []
         for key, value in metadata:
-            if key in (self._status_code, self._body_length, REQUEST_ID):
+            if key in (self._status_code, self._body_length, self._body_offset, REQUEST_ID):
                 continue
             if isinstance(value, bytes):
                 data = base64.b64encode(value)
@@ -333,6 +339,13 @@ def sane_request_id(value: bytes | None) -> str | None:
 def accepts_trailers(te: bytes | None) -> bool:
     """Tell whether a TE header asks for trailers."""
     return te is not None and b"trailers" in te.lower()
+
+
+def _number(metadata: Iterable[MetadataPair], name: str) -> int | None:
+    for key, value in metadata:
+        if key == name and isinstance(value, str) and value.isascii() and value.isdigit():
+            return int(value[:18])
+    return None
 
 
 def _plain(name: str) -> str:

@@ -1,6 +1,7 @@
 """Replies of type google.api.HttpBody: their bytes go out untouched, under the content type they name."""
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 
 import grpc
@@ -12,14 +13,16 @@ from google.protobuf.message_factory import GetMessageClass
 from edge.transcoding.call import Caller, ReplyHead, Request
 from edge.transcoding.errors import Code, RpcFailure, failure
 from edge.transcoding.exchange import Exchange, ResponseCutError
-from edge.transcoding.headers import Header
+from edge.transcoding.headers import CONDITION, Header
 from edge.transcoding.options import MethodOptions
 from edge.transcoding.outlet import Outlet
 from edge.transcoding.profile import Profile
-from edge.transcoding.ranges import ACCEPT_RANGES, range_headers, range_of_request
+from edge.transcoding.ranges import ACCEPT_RANGES, range_headers, range_of_request, requested_offset
 from edge.transcoding.representation import Representation, send_if_known
 from edge.transcoding.streaming import StreamCall
 
+# What gRPC can carry of an If-Range: printable ASCII.
+_IF_RANGE = re.compile(rb"[\x20-\x7e]{1,200}\Z")
 _BINARY: Header = (b"content-type", b"application/octet-stream")
 
 
@@ -82,8 +85,9 @@ class HttpBodyResponder:
 class HttpBodyStreamResponder:
     """Answers with the bytes of a stream of HttpBody, or a part of them; the first message names the content type.
 
-    Where the backend tells the body's length, the response has a Content-Length, and Range is heeded: the bytes before
-    the range are passed over, and the call is cancelled behind it. Where it gives an ETag that If-None-Match names, the
+    Where the backend tells the body's length, the response has a Content-Length, and Range is heeded: the backend is
+    told where to begin, what it sends before the range all the same is passed over, and the call is cancelled behind
+    it. Where it gives an ETag that If-None-Match names, the
     answer is 304. An error after the first byte, or another length than was told, cuts the connection, since only the
     backend knows what the bytes are.
     """
@@ -95,16 +99,20 @@ class HttpBodyStreamResponder:
         path: Sequence[FieldDescriptor],
         options: MethodOptions,
         profile: Profile,
+        offset_name: str,
     ) -> None:
         self._caller = caller
         self._read = HttpBodyReader(method, path)
         self._status = options.success_code
         self._idle_timeout = options.idle_timeout
         self._ranges = profile.ranges
+        self._offset_name = offset_name if profile.ranges else ""
         self._etags = profile.etags
 
     async def respond(self, exchange: Exchange, request: Request) -> None:
         """See `call.Responder`."""
+        if self._offset_name and exchange.head.range is not None and _may_be_cut(exchange, self._status):
+            self._ask_for_offset(exchange)
         call = StreamCall(self._caller, exchange, request, idle_timeout=self._idle_timeout)
         outlet = Outlet(exchange)
         try:
@@ -153,6 +161,17 @@ class HttpBodyStreamResponder:
         # Where a length was told the call may go on behind it, and there is no place for trailers.
         await exchange.end(b"", await call.trailers() if left is None else ())
 
+    def _ask_for_offset(self, exchange: Exchange) -> None:
+        head = exchange.head
+        offset = requested_offset(head)
+        if not offset:
+            return
+        if head.if_range is not None:
+            if not _IF_RANGE.match(head.if_range):
+                return
+            head.metadata.append((self._offset_name + CONDITION, head.if_range.decode("ascii")))
+        head.metadata.append((self._offset_name, str(offset)))
+
     async def _is_known(self, exchange: Exchange, head: ReplyHead) -> bool:
         """Answer 304 where the client has what the backend's own tag names; the call is cancelled then."""
         if not self._etags or head.status not in (None, 200) or not _may_be_cut(exchange, self._status):
@@ -166,6 +185,7 @@ class HttpBodyStreamResponder:
         headers = [_content_type(content_type), *head.headers]
         length = head.body_length
         skip = 0
+        sent_from = head.body_offset
         if length is not None:
             left = length
             if self._ranges and _may_be_cut(exchange, status):
@@ -177,8 +197,12 @@ class HttpBodyStreamResponder:
                     headers += range_headers(part, length)
             length = left
             headers.append((b"content-length", b"%d" % left))
+        if sent_from > skip:
+            raise failure(
+                Code.INTERNAL, f"{self._caller.name} sends its bytes from {sent_from} on, and {skip} was asked for"
+            )
         await exchange.start(status, headers)
-        return skip, length
+        return skip - sent_from, length
 
 
 def _may_be_cut(exchange: Exchange, status: int) -> bool:

@@ -102,6 +102,9 @@ class HeaderRules:
       empty for none.
     - `body_length`: name of metadata by which a backend tells how many bytes a streamed google.api.HttpBody has, so
       that the response has a Content-Length and can be asked for by its last bytes; empty for none.
+    - `body_offset`: name of metadata by which a backend is told where a Range begins in a streamed google.api.HttpBody,
+      and says where the bytes that it sends begin; one that does not say so begins at the first. With `-if` behind the
+      name it is told the entity tag, or the time, that this depends on. Empty for none.
     - `forward_address`: pass `x-forwarded-for` with the peer's address added, and `x-forwarded-host`.
     """
 
@@ -131,6 +134,7 @@ class HeaderRules:
     )
     status_code: str = "x-http-code"
     body_length: str = "x-body-length"
+    body_offset: str = "x-body-offset"
     forward_address: bool = True
 
 

@@ -59,6 +59,14 @@ def range_of_request(head: RequestHead, reply_headers: Sequence[Header], length:
     return asked
 
 
+def requested_offset(head: RequestHead) -> int:
+    """Return where the range begins that a request asks for, as far as can be told without the body's length."""
+    match = _RANGE.match(head.range.replace(b" ", b"")) if head.range is not None else None
+    if match is None or not match[1] or (match[2] and int(match[2]) < int(match[1])):
+        return 0
+    return int(match[1])
+
+
 def range_headers(part: ByteRange, length: int) -> list[Header]:
     """Return the headers of a 206 response."""
     return [(b"content-range", b"bytes %d-%d/%d" % (part.first, part.last, length)), ACCEPT_RANGES]
