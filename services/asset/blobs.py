@@ -35,8 +35,11 @@ class BlobStore(Protocol):
     async def write(self, path: str, data: bytes) -> None:
         """Stores bytes; they are there completely or not at all."""
 
-    async def open(self, path: str) -> tuple[int, AsyncGenerator[bytes]]:
-        """Returns the size and the bytes, in parts of at most `CHUNK_BYTES`, to be closed. Raises BlobMissing."""
+    async def open(self, path: str, offset: int = 0) -> tuple[int, AsyncGenerator[bytes]]:
+        """Returns the size and the bytes from the offset on, in parts of at most `CHUNK_BYTES`, to be closed.
+
+        The offset lies before the end, unless it is 0. Raises BlobMissing.
+        """
 
     async def delete(self, path: str) -> None:
         """Deletes bytes; there may be none."""

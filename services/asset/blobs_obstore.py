@@ -17,7 +17,7 @@ from services.asset.blobs import CHUNK_BYTES, BlobMissing, Location
 from shared.errors import Unavailable
 
 if TYPE_CHECKING:  # these names exist for type checkers only
-    from obstore import GetResult
+    from obstore import GetOptions, GetResult
     from obstore.store import ClientConfig, RetryConfig
 
 logger = logging.getLogger(__name__)
@@ -53,12 +53,13 @@ class ObstoreBlobs:
             async with asyncio.timeout(WRITE_SECONDS):
                 await obstore.put_async(self._store, path, data)
 
-    async def open(self, path: str) -> tuple[int, AsyncGenerator[bytes]]:
-        """Returns the size and the bytes in parts."""
+    async def open(self, path: str, offset: int = 0) -> tuple[int, AsyncGenerator[bytes]]:
+        """Returns the size and the bytes from the offset on, in parts."""
+        options: GetOptions = {"range": {"offset": offset}} if offset else {}
         with _outages("open"):
             async with asyncio.timeout(OPEN_SECONDS):
                 try:
-                    found = await obstore.get_async(self._store, path)
+                    found = await obstore.get_async(self._store, path, options=options)
                 except FileNotFoundError as error:
                     raise BlobMissing(path) from error
         return found.meta["size"], _parts(found)

@@ -1,7 +1,7 @@
 """The RPCs of the asset service, in the order of the contract: decode, call one domain function, encode."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from gaia.asset.v1 import asset_pb2, asset_service_pb2, asset_service_pb2_grpc
@@ -74,13 +74,24 @@ class AssetHandlers(asset_service_pb2_grpc.AssetServiceServicer):
         self, request: asset_service_pb2.DownloadAssetRequest, context: Context
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         """Streams an asset's bytes; the first part carries the content type, and is sent even without bytes."""
-        asset, parts = await self._library.open(current_principal(), request.id)
+        offset = await self._offset(request.id, dict(context.invocation_metadata() or ()))
+        asset, parts = await self._library.open(current_principal(), request.id, offset)
         # The length lets the edge tell the client how much there is, and answer for a range of it.
-        await context.send_initial_metadata((("etag", f'"{asset.sha256}"'), ("x-body-length", str(asset.size_bytes))))
+        told = {"etag": _etag(asset), "x-body-length": asset.size_bytes, "x-body-offset": offset}
+        await context.send_initial_metadata(tuple((name, str(value)) for name, value in told.items()))
         async with contextlib.aclosing(parts):
             yield httpbody_pb2.HttpBody(content_type=asset.content_type, data=await anext(parts, b""))
             async for part in parts:
                 yield httpbody_pb2.HttpBody(data=part)
+
+    async def _offset(self, asset_id: str, metadata: Mapping[str, str | bytes]) -> int:
+        """Returns where in the asset's bytes the edge asks to begin; 0 for what is not to be had."""
+        asked = metadata.get("x-body-offset")
+        if not isinstance(asked, str) or not (asked.isascii() and asked.isdigit() and len(asked) <= 18):
+            return 0
+        asset = await self._library.get(current_principal(), asset_id)
+        is_current = metadata.get("x-body-offset-if", _etag(asset)) == _etag(asset)
+        return int(asked) if is_current and int(asked) < asset.size_bytes else 0
 
     async def DeleteAsset(
         self, request: asset_service_pb2.DeleteAssetRequest, context: Context
@@ -88,6 +99,10 @@ class AssetHandlers(asset_service_pb2_grpc.AssetServiceServicer):
         """Deletes an asset, bytes included."""
         await self._library.delete(current_principal(), request.id)
         return asset_service_pb2.DeleteAssetResponse()
+
+
+def _etag(asset: Asset) -> str:
+    return f'"{asset.sha256}"'
 
 
 def _decode_generation(request: asset_service_pb2.GenerateAssetRequest) -> GenerationRequest:

@@ -59,15 +59,15 @@ class AssetLibrary:
             raise _not_found(asset_id)
         return asset
 
-    async def open(self, caller: Principal, asset_id: str) -> tuple[Asset, AsyncGenerator[bytes]]:
-        """Returns an asset and its bytes in parts, to be closed.
+    async def open(self, caller: Principal, asset_id: str, offset: int = 0) -> tuple[Asset, AsyncGenerator[bytes]]:
+        """Returns an asset and its bytes from an offset before their end on, in parts, to be closed.
 
         The bytes are there when this returns, so that what is wrong is known before the first part is sent. Raises
         NotFound, or Unavailable when the bytes are not what they were.
         """
         asset = await self.get(caller, asset_id)
         try:
-            size, parts = await self._blobs.open(asset.storage_path)
+            size, parts = await self._blobs.open(asset.storage_path, offset)
         except BlobMissing as error:
             # Either somebody deleted the asset a moment ago, or an operator has to look after the store.
             logger.error("an asset has no bytes", extra={"asset_id": asset_id})

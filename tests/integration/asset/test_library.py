@@ -85,6 +85,31 @@ async def test_a_download_that_nobody_reads_is_not_read_from_the_store(
     assert sum(len(part.data) for part in parts) == len(png(1500, 1500))
 
 
+@pytest.mark.parametrize(
+    ("asked", "offset"),
+    [
+        ({"x-body-offset": "1000"}, 1000),
+        ({"x-body-offset": "1000", "x-body-offset-if": "current"}, 1000),
+        ({"x-body-offset": "1000", "x-body-offset-if": '"another"'}, 0),
+        ({"x-body-offset": "100000000"}, 0),
+        ({"x-body-offset": "9" * 5000}, 0),
+        ({"x-body-offset": "-1"}, 0),
+    ],
+)
+async def test_a_download_begins_where_the_edge_asks_for_if_there_is_such_a_place(
+    assets: Assets, provider: Provider, caller: Any, asked: dict[str, str], offset: int
+) -> None:
+    data = png(700, 700)
+    provider.answers(image_reply(data))
+    made = await generate(assets, caller)
+    current = {
+        name: f'"{hashlib.sha256(data).hexdigest()}"' if value == "current" else value for name, value in asked.items()
+    }
+    metadata, parts = await assets.download(made.asset_id, (*caller, *current.items()))
+    assert (metadata["x-body-offset"], metadata["x-body-length"]) == (str(offset), str(len(data)))
+    assert b"".join(part.data for part in parts) == data[offset:]
+
+
 async def test_an_asset_without_bytes_is_one_part(assets: Assets, provider: Provider, caller: Any) -> None:
     made = await generate(assets, caller)
     (assets.folder / made.storage_info.file_path).write_bytes(b"")

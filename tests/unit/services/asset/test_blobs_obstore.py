@@ -28,6 +28,14 @@ async def test_what_is_written_is_read_again_in_parts(tmp_path: Path) -> None:
     assert len(got) == 4
 
 
+async def test_bytes_are_read_from_the_place_that_is_asked_for(tmp_path: Path) -> None:
+    blobs = connect_blobs(tmp_path.as_uri())
+    data = bytes(range(256)) * 2000
+    await blobs.write(PATH, data)
+    size, parts = await blobs.open(PATH, 300_001)
+    assert (size, b"".join([part async for part in parts])) == (len(data), data[300_001:])
+
+
 async def test_nothing_can_be_written_and_read(tmp_path: Path) -> None:
     blobs = connect_blobs(tmp_path.as_uri())
     await blobs.write(PATH, b"")
