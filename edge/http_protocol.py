@@ -7,7 +7,7 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from edge.http_responses import Responding
+from edge.http_responses import Responding, busy
 from edge.transcoding.errors import Code
 
 # What asks for another protocol, which is not spoken: "h2c" is what Java's own client begins with, for one.
@@ -52,7 +52,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self._awaits_head or self.transport.is_closing():
             return
         if self._head_bytes > self.max_head_bytes:
-            self._refuse()
+            message = f"the request's line and headers hold more than {self.max_head_bytes} bytes"
+            self._refuse(b"431 Request Header Fields Too Large", message)
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(self.head_seconds, self._drop)
 
@@ -77,9 +78,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._awaits_head = False
         self._head_bytes = 0
         self._stop_timer()
-        if self.parser.should_upgrade() and not self._should_upgrade():
+        method = self.parser.get_method()
+        # CONNECT asks for a tunnel whatever its headers say; it is answered as any method that no route takes.
+        if self.parser.should_upgrade() and method != b"CONNECT" and not self._should_upgrade():
             # The parser takes what follows for another protocol; the request begins when it is parsed without that.
-            self.scope["method"] = self.parser.get_method().decode("ascii")
+            self.scope["method"] = method.decode("ascii")
             self.scope["http_version"] = self.parser.get_http_version()
             self._passes_over = True
             return
@@ -98,10 +101,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
-            else:
+            elif self._passes_over:
                 self._parse_again(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+        except (httptools.HttpParserInvalidURLError, httptools.HttpParserCallbackError):
+            # Ours fail for nothing that a client sends but for a target that is none.
+            self._refuse(
+                b"400 Bad Request", "the request's target cannot be read; what is not ASCII is percent-encoded in it"
+            )
+        except httptools.HttpParserError as error:
+            reason = str(error)
+            self._refuse(b"400 Bad Request", f"the request is no HTTP/1.1: {reason[:1].lower()}{reason[1:]}")
 
     def _parse_again(self, rest: bytes) -> None:
         """Parse the head without what asks for another protocol, and what follows it."""
@@ -116,16 +125,20 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._parse(b"\r\n".join((*lines, b"", b"")) + rest)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        super()._start_asgi_task(cycle, Responding(cycle, app))  # type: ignore[arg-type]  # uvicorn types ASGI by itself
+        # uvicorn puts an application of its own in the place of ours where there are too many connections.
+        served = app if app is self.app else busy
+        super()._start_asgi_task(cycle, Responding(cycle, served))  # type: ignore[arg-type]  # uvicorn types ASGI by itself
 
-    def _refuse(self) -> None:
-        # Where an earlier request of this connection is still being answered, nothing can be said in between.
-        if self.cycle is None or self.cycle.response_complete:
-            message = f"the request's line and headers hold more than {self.max_head_bytes} bytes"
+    def _refuse(self, status: bytes, message: str) -> None:
+        # Where a request of this connection is still being answered, nothing can be said in between; what is wrong
+        # with the body of one whose answer has not begun is its answer.
+        cycle = self.cycle
+        is_answer = not (self._awaits_head or self.pipeline) and not (cycle is None or cycle.response_started)
+        if cycle is None or cycle.response_complete or is_answer:
             body = orjson.dumps({"code": int(Code.INVALID_ARGUMENT), "message": message, "details": []})
             self.transport.write(
-                b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
-                b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+                b"HTTP/1.1 %b\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b"
+                % (status, len(body), body)
             )
         self.transport.close()
 

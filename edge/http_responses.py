@@ -5,9 +5,11 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, RequestResponseCycle
 
+from edge.transcoding.errors import Code
 from edge.transcoding.exchange import CUT, TRAILERS
 
 _EXTENSIONS: Mapping[str, Mapping[str, Any]] = {TRAILERS: {}, CUT: {}}
@@ -91,3 +93,17 @@ class Responding:
             transport.close()
         # Or uvicorn would report a fault of the application's.
         self._cycle.disconnected = True
+
+
+async def busy(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answers that there are too many connections: an ASGI application."""
+    message = "too many connections are open; try again"
+    body = orjson.dumps({"code": int(Code.UNAVAILABLE), "message": message, "details": []})
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"retry-after", b"1"),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -100,6 +100,8 @@ async def serve(
         ssl_keyfile=https.key if https else None,
     )
     config.load()
+    # What uvicorn tells of its own coming and going is for a terminal; whoever runs this tells it in its own words.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server = uvicorn.Server(config)
     async with contextlib.AsyncExitStack() as stack:
         # A signal that came before uvicorn takes them is known by the event alone.

@@ -6,9 +6,10 @@ from typing import Any
 
 import orjson
 from starlette.requests import Request
+from starlette.responses import RedirectResponse
 from starlette.types import Receive, Scope, Send
 
-from edge.docs.site import Page, Site
+from edge.docs.site import PAGE, Page, Site
 from edge.transcoding.comments import Comments
 from edge.transcoding.live import Served
 from edge.transcoding.openapi import openapi_document
@@ -23,6 +24,8 @@ _KEY = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
 class Documented:
     """Serves an application, and the documentation of its routes at the paths of `Site` that the routes leave free.
 
+    `/`, where it is free, leads to the page.
+
     `make` makes the document. That takes about a third of a millisecond a route, so that it is made when somebody
     first asks for it, in a thread of its own.
     """
@@ -35,7 +38,8 @@ class Documented:
         for route in served.routes:
             if route.http_method in ("GET", ANY_METHOD):
                 taken.add(route.template, route, trailing_slash=route.options.trailing_slash)
-        self._paths = frozenset(path for path in Site.paths() if taken.match(path) is None)
+        free = {path for path in ("/", *Site.paths()) if taken.match(path) is None}
+        self._paths = frozenset(free if PAGE in free else free - {"/"})
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -46,6 +50,9 @@ class Documented:
         """Serve one connection."""
         if scope["type"] != "http" or scope["path"] not in self._paths or scope["method"] not in ("GET", "HEAD"):
             await self._served(scope, receive, send)
+            return
+        if scope["path"] == "/":
+            await RedirectResponse(PAGE)(scope, receive, send)
             return
         if self._site is None:
             self._site = asyncio.create_task(asyncio.to_thread(self._pages))

@@ -40,7 +40,10 @@ _ASSETS: Mapping[str, str] = {
     "gaia.css": "text/css; charset=utf-8",
     "favicon.svg": "image/svg+xml",
 }
-_DOCUMENT, _PAGE, _ASSETS_AT = "/openapi.json", "/docs", "/docs/assets/"
+_DOCUMENT, _ASSETS_AT = "/openapi.json", "/docs/assets/"
+PAGE = "/docs"
+"""Path of the page that shows the document."""
+
 _ALWAYS_ASK = "no-cache"
 """A copy may be kept, and is asked for again with its ETag."""
 
@@ -82,14 +85,14 @@ class Site:
     @staticmethod
     def paths() -> list[str]:
         """Returns the paths of all pages."""
-        return [_DOCUMENT, _PAGE, *(_ASSETS_AT + name.removesuffix(".br") for name in _ASSETS)]
+        return [_DOCUMENT, PAGE, *(_ASSETS_AT + name.removesuffix(".br") for name in _ASSETS)]
 
     def pages(self) -> dict[str, Page]:
         """Returns what answers GET, by path."""
         assets = {_ASSETS_AT + name: self._page(file, {}) for name, file in self._assets.items()}
         # Programs of other origins may read the document: it holds nothing that is not public.
         document = self._page(self._document, {"access-control-allow-origin": "*"})
-        return {_DOCUMENT: document, _PAGE: self._page(self._index, _PAGE_HEADERS), **assets}
+        return {_DOCUMENT: document, PAGE: self._page(self._index, _PAGE_HEADERS), **assets}
 
     def _page(self, file: _File, headers: Mapping[str, str]) -> Page:
         async def page(request: Request) -> Response:

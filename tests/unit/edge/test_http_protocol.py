@@ -1,6 +1,7 @@
 """Behaviour of edge/http_protocol.py, over real sockets."""
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 
@@ -32,6 +33,10 @@ async def stream(scope: Scope, receive: Receive, send: Send) -> None:
     headers = [(b"content-length", b"5")] if scope["path"].endswith("/sized") else []
     await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
     await send({"type": "http.response.body", "body": b"ab", "more_body": True})
+    if scope["path"].startswith("/open"):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return
     if scope["path"].startswith("/cut"):
         await send({"type": "http.response.cut"})
         return
@@ -162,8 +167,45 @@ async def test_one_that_asks_for_a_protocol_nobody_knows_is_bounded_too(address:
     assert (await exchange(address, head + b"\r\n" + b"GET / HT")).count(b"HTTP/1.1 200 OK") == 1
 
 
-async def test_what_is_no_http_is_told(address: tuple[str, int]) -> None:
-    assert (await exchange(address, b"nonsense\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (b"nonsense\r\n\r\n", "the request is no HTTP/1.1: invalid method encountered"),
+        (b"GET / HTTP/1.1\r\nx: \x01\r\n\r\n", "the request is no HTTP/1.1: invalid header value char"),
+        ("GET /é HTTP/1.1\r\n\r\n".encode(), "what is not ASCII is percent-encoded in it"),
+        (b"GET x HTTP/1.1\r\n\r\n", "the request's target cannot be read"),
+        (b"CONNECT x:1 HTTP/1.1\r\n\r\n", "the request's target cannot be read"),
+        (
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            "the request is no HTTP/1.1: invalid character in chunk size",
+        ),
+    ],
+)
+async def test_what_is_no_http_is_told_in_json(address: tuple[str, int], request_: bytes, said: str) -> None:
+    head, _, body = (await exchange(address, request_)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    error = json.loads(body)
+    assert (error["code"], error["details"]) == (3, [])
+    assert said in error["message"]
+
+
+async def test_a_tunnel_is_a_method_like_any_other(address: tuple[str, int]) -> None:
+    request = (
+        b"CONNECT /sized HTTP/1.1\r\nHost: x\r\nConnection: upgrade, close\r\nUpgrade: x\r\n\r\nGET / HTTP/1.1\r\n\r\n"
+    )
+    answer = await exchange(address, request)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"abcde")
+
+
+async def test_nothing_is_told_in_the_middle_of_an_answer(address: tuple[str, int]) -> None:
+    begun = b"POST /open HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(begun)
+    answer = await asyncio.wait_for(reader.readuntil(b"2\r\nab\r\n"), 5)
+    writer.write(b"zz\r\n")
+    assert answer + await asyncio.wait_for(reader.read(), 5) == answer
+    writer.close()
 
 
 async def test_a_client_of_http_1_0_gets_no_chunks_and_the_end_by_the_connection(address: tuple[str, int]) -> None:
@@ -178,3 +220,12 @@ async def test_a_client_of_http_1_0_gets_no_chunks_and_the_end_by_the_connection
 async def test_a_cut_does_not_look_like_an_end_to_a_client_of_http_1_0(address: tuple[str, int]) -> None:
     with pytest.raises(ConnectionResetError):
         await exchange(address, b"GET /cut HTTP/1.0\r\nHost: x\r\n\r\n")
+
+
+async def test_too_many_connections_are_told_in_json_with_a_time_to_try_again() -> None:
+    async with running_asgi(stream, http=BoundedHttpProtocol, limit_concurrency=1) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        head, _, body = (await exchange((host, int(port)), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1" in head
+    assert json.loads(body) == {"code": 14, "message": "too many connections are open; try again", "details": []}

@@ -52,6 +52,12 @@ async def test_routes_and_their_documentation_are_served_side_by_side(http: http
     assert (await http.head("/docs")).status_code == 200
 
 
+async def test_whoever_opens_the_root_is_led_to_the_page(http: httpx.AsyncClient):
+    led = await http.get("/")
+    assert (led.status_code, led.headers["location"]) == (307, "/docs")
+    assert (await http.post("/")).status_code == 404
+
+
 async def test_what_the_documentation_does_not_take_goes_to_the_routes(http: httpx.AsyncClient):
     assert (await http.post("/docs")).status_code == 404
     assert (await http.get("/docs/other")).status_code == 404
