@@ -10,7 +10,7 @@ import grpc
 import httpx
 import pytest
 
-from edge.transcoding.options import HeaderRules, Limits, MethodOptions
+from edge.transcoding.options import CrossOrigin, HeaderRules, Limits, MethodOptions
 from edge.transcoding.profile import Profile
 from tests.support.asgi_server import running_asgi
 from tests.support.reflected import FIRST, running_echo
@@ -51,7 +51,7 @@ async def test_options_authorizer_and_live_contracts_work_together() -> None:
             await asyncio.wait_for(following, 0.05)
 
 
-@pytest.mark.parametrize("options", [Profile, MethodOptions, HeaderRules, Limits])
+@pytest.mark.parametrize("options", [Profile, MethodOptions, HeaderRules, Limits, CrossOrigin])
 def test_options_that_are_named_exist(options: type[Any]) -> None:
     names = {field.name for field in dataclasses.fields(options)}
     if options is Profile:
