@@ -20,6 +20,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     The parser itself keeps whatever a client sends until the head is complete, so that one connection could fill the
     memory, and a thousand slow ones all places. Trailers behind a body are counted and not kept.
 
+    A client that takes nothing of an answer for long is dropped: whatever is held for it would be held forever.
+
     A request that would rather go on by another protocol, but for WebSocket, is served by this one (RFC 9110, 7.8).
     """
 
@@ -28,11 +30,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     head_seconds = 10.0
     """Time in which a head must arrive, from its first byte or from the connection's beginning."""
 
+    write_seconds = 60.0
+    """Time in which a client must take what waits for it, some 64 KiB."""
+
     _awaits_head = True
     _passes_over = False
     _head_bytes = 0
     _trailer_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first head."""
@@ -42,7 +48,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Begin to wait for a client that does not take what is sent."""
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(self.write_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._stop_write_timer()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived, and see that a head that goes on stays within its bounds."""
@@ -150,3 +167,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -21,6 +22,7 @@ class QuickProtocol(BoundedHttpProtocol):
 
     max_head_bytes = 5000
     head_seconds = 0.3
+    write_seconds = 0.3
 
 
 async def echo(request: Request) -> PlainTextResponse:
@@ -229,3 +231,36 @@ async def test_too_many_connections_are_told_in_json_with_a_time_to_try_again() 
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"retry-after: 1" in head
     assert json.loads(body) == {"code": 14, "message": "too many connections are open; try again", "details": []}
+
+
+class Flood:
+    """Answers without end, until the client has gone."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        watching = asyncio.create_task(self._watch(receive))
+        while not watching.done():
+            await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
+            await asyncio.sleep(0)
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.ended.set()
+
+
+async def test_a_client_that_takes_nothing_is_dropped_and_one_that_is_slow_is_not() -> None:
+    flood = Flood()
+    async with running_asgi(flood, http=QuickProtocol) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 10)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        began = time.monotonic()
+        while time.monotonic() - began < 0.6:
+            assert await reader.read(1 << 20)
+        assert not flood.ended.is_set()
+        await asyncio.wait_for(flood.ended.wait(), 5)
+        writer.close()
