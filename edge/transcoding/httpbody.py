@@ -153,13 +153,14 @@ class HttpBodyStreamResponder:
                 await outlet.put(data)
             if left == 0:
                 break
+        else:
+            call.ended = True
         if not exchange.started:
             skip, left = await self._start(exchange, await call.head(), "")
         await outlet.drain()
         if left:
             raise ResponseCutError
-        # Where a length was told the call may go on behind it, and there is no place for trailers.
-        await exchange.end(b"", await call.trailers() if left is None else ())
+        await exchange.end(b"", await call.trailers())
 
     def _ask_for_offset(self, exchange: Exchange) -> None:
         head = exchange.head

@@ -93,6 +93,8 @@ class StreamCall:
         self._caller = caller
         self._exchange = exchange
         self._idle_timeout = idle_timeout
+        self.ended = False
+        """Whether all messages were read, or the backend said why there are no more."""
         caller.streams.take()
         self.messages = caller.start(exchange, request)
         self.pulse = Pulse(self.messages, idle_timeout=idle_timeout, heartbeat=heartbeat, beat=beat)
@@ -100,6 +102,7 @@ class StreamCall:
     def failure(self, error: grpc.aio.AioRpcError | asyncio.CancelledError) -> RpcFailure:
         """Return what ended the call early; raises `ClientGoneError`, or the cancellation if it is not the call's."""
         if isinstance(error, grpc.aio.AioRpcError):
+            self.ended = True
             return self._caller.failure(error, self._exchange)
         cause = self._caller.cause_of_cancellation(self._exchange)
         if isinstance(cause, ClientGoneError):
@@ -116,7 +119,7 @@ class StreamCall:
 
     async def trailers(self) -> Sequence[Header]:
         """Return the call's trailers where the client wants any; a call that still runs has none."""
-        if not self._exchange.wants_trailers or not self.messages.done():
+        if not self._exchange.wants_trailers or not self.ended:
             return ()
         return await self._caller.trailers_of(self.messages)
 
@@ -202,6 +205,8 @@ class StreamResponder:
                     if exchange.is_head:
                         break
                 await outlet.put(data)
+            else:
+                call.ended = True
         except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
             return call.failure(error)
         except RpcFailure as error:

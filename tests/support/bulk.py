@@ -1,6 +1,7 @@
 """A gRPC server for bytes without end: `python -m tests.support.bulk PORT`. It keeps none of them.
 
-`PUT /v1/blobs/{name}` counts what it is sent, `GET /v1/blobs/{size}` sends so many bytes.
+`PUT /v1/blobs/{name}` counts what it is sent, but for the name `stalled`, of which it takes one message and no more.
+`GET /v1/blobs/{size}` sends so many bytes.
 """
 
 import asyncio
@@ -53,6 +54,8 @@ async def _put(blobs: Any, _context: Any) -> Any:
     size = 0
     async for blob in blobs:
         size += len(blob.body.data)
+        if blob.name == "stalled":
+            await asyncio.Event().wait()
     return _messages()[2](size=size)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,22 @@ async def test_a_client_that_reads_nothing_costs_no_more(proxy: Proxy) -> None:
         assert await download(proxy, SIZE) == SIZE
         assert peak_megabytes(proxy.process.pid) - before < EXTRA_MEGABYTES
         await asyncio.wait_for(anext(pieces), 5)
+
+
+async def test_a_server_that_takes_nothing_holds_the_client_back_until_the_deadline(proxy: Proxy) -> None:
+    before = forget_peak(proxy.process.pid)
+    address = proxy.http.base_url
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    head = b"PUT /v1/blobs/stalled HTTP/1.1\r\nHost: x\r\nX-Request-Timeout: 4\r\nContent-Length: %d\r\n\r\n"
+    writer.write(head % (1 << 30))
+    sent = 0
+    with suppress(TimeoutError):
+        while sent < SIZE:
+            writer.write(PIECE)
+            await asyncio.wait_for(writer.drain(), 0.5)
+            sent += len(PIECE)
+    # What was taken lies in the sockets' buffers and gRPC's window.
+    assert sent < EXTRA_MEGABYTES << 20
+    assert peak_megabytes(proxy.process.pid) - before < EXTRA_MEGABYTES
+    assert b"HTTP/1.1 504 " in await asyncio.wait_for(reader.readline(), 10)
+    writer.transport.abort()
