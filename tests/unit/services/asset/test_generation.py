@@ -52,7 +52,7 @@ class Blobs:
         await self.may_write.wait()
         self.objects[path] = data
 
-    async def open(self, path: str) -> tuple[int, AsyncGenerator[bytes]]:
+    async def open(self, path: str, offset: int = 0) -> tuple[int, AsyncGenerator[bytes]]:
         raise NotImplementedError
 
     async def delete(self, path: str) -> None:
