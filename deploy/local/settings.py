@@ -20,6 +20,7 @@ class LocalSettings(CommonSettings):
     config_keys: ClassVar[Mapping[str, str]] = {
         "edge_host": "edge.host",
         "edge_port": "edge.port",
+        "edge_workers": "edge.workers",
     }
 
     home: Path = Path(".gaia")
@@ -31,6 +32,8 @@ class LocalSettings(CommonSettings):
     asset_port: int = Field(default=8002, ge=1, le=65535)
     chat_port: int = Field(default=8003, ge=1, le=65535)
     """Ports of the services, on loopback."""
+    edge_workers: int = Field(default=1, ge=1, le=256)
+    """How many processes of the edge there will be; they use as many ports for metrics."""
     edge_tls_cert: Path | None = None
     """Certificate that the edge shows its clients, who then call it by HTTPS."""
     tls_folder: Path | None = None
@@ -58,11 +61,15 @@ class LocalSettings(CommonSettings):
         ]
 
     def metrics_addresses(self) -> dict[str, str]:
-        """Returns where each process serves metrics: the edge where the setting says, the others on the ports after."""
+        """Returns where each process serves metrics: the edge where the setting says, the others on the ports after.
+
+        An edge of several processes has as many ports.
+        """
         if self.metrics_listen is None:
             return {}
         host, port = split_listen_address(self.metrics_listen)
-        return {name: f"{host}:{port + number}" for number, name in enumerate(PROCESSES)}
+        ports = [port, *range(port + self.edge_workers, port + self.edge_workers + len(PROCESSES) - 1)]
+        return {name: f"{host}:{number}" for name, number in zip(PROCESSES, ports, strict=True)}
 
     def tls_files_of(self, process: str) -> TlsFiles | None:
         """Returns where a process finds its certificate, None when the processes speak without TLS."""
@@ -84,8 +91,9 @@ class LocalSettings(CommonSettings):
         if self.metrics_listen is not None:
             if self.metrics_listen.startswith("unix:"):
                 raise ValueError("GAIA_METRICS_LISTEN: must be HOST:PORT")
-            if not 1 <= split_listen_address(self.metrics_listen)[1] <= 65536 - len(PROCESSES):
-                raise ValueError(f"GAIA_METRICS_LISTEN: needs a port with {len(PROCESSES) - 1} more after it")
+            after = self.edge_workers + len(PROCESSES) - 2
+            if not 1 <= split_listen_address(self.metrics_listen)[1] <= 65535 - after:
+                raise ValueError(f"GAIA_METRICS_LISTEN: needs a port with {after} more after it")
         return self
 
     def _check_files(self, process: str) -> None:

@@ -57,7 +57,7 @@ def test_the_example_documents_every_setting(full_example):
             stated = [
                 full_example.get((*key[:-1], f"{key[-1]}{suffix}")) for key in keys for suffix in ("", "_env", "_file")
             ]
-            elsewhere = field in ("metrics_listen", "signing_keys", "tls_folder")
+            elsewhere = field in ("metrics_listen", "signing_keys", "tls_folder", "edge_worker")
             documented = any(value is not None for value in stated) or elsewhere
             assert documented, f"{name}.{field} stands nowhere in {EXAMPLE.name}"
 
