@@ -38,6 +38,8 @@ from edge.transcoding.options import CrossOrigin, HeaderRules, Limits, MethodOpt
 from edge.transcoding.paths import PathError
 from edge.transcoding.profile import STRICT, Profile
 from edge.transcoding.routes import Route
+from edge.transcoding.transport.channel import Channel
+from edge.transcoding.transport.grpc_aio import GrpcAioChannel
 from edge.transcoding.violations import BindingError
 from edge.transcoding.websocket import SocketExchange, serve_socket
 
@@ -52,17 +54,19 @@ An answer that is at hand is returned as it is and costs no task; one that must 
 StyleChooser = Callable[[str], str]
 """Names the error style for a path that no route matches."""
 
+AnyChannel = Channel | grpc.aio.Channel
+
 _RETRY = ((b"retry-after", b"1"),)
 
 
 class Transcoder:
     """Serves the methods of `services` that have `google.api.http` rules; mounts in Starlette or runs by itself.
 
-    `channel` is one channel for all services, or tells each service's. `method_options` says what the rules cannot;
-    `authorize` guards every route; `error_styles` are named by the options, the one named "" is the default, and
-    "problem" (RFC 9457) is always there. `style_of_path` names the style for paths without a route. `http_status` may
-    give a backend's status another HTTP status than the table. `headers`, `limits` and `cross_origin` hold over all
-    methods. `codec` is the compiled one unless another is given.
+    `channel` is one channel for all services, or tells each service's: of `grpc.aio`, or of `transport.http2`, which
+    costs less. `method_options` says what the rules cannot; `authorize` guards every route; `error_styles` are named by
+    the options, the one named "" is the default, and "problem" (RFC 9457) is always there. `style_of_path` names the
+    style for paths without a route. `http_status` may give a backend's status another HTTP status than the table.
+    `headers`, `limits` and `cross_origin` hold over all methods. `codec` is the compiled one unless another is given.
 
     Raises `RouteTableError` with all faults of the contracts, and ValueError for what is no origin. Must be made where
     the channels' event loop runs.
@@ -71,7 +75,7 @@ class Transcoder:
     def __init__(
         self,
         services: Iterable[ServiceDescriptor],
-        channel: ChannelSource | grpc.aio.Channel,
+        channel: AnyChannel | Callable[[ServiceDescriptor], AnyChannel],
         *,
         profile: Profile = STRICT,
         method_options: MethodOptionsSource = default_method_options,
@@ -288,11 +292,16 @@ def _by_the_table(_status: Status) -> None:
     """Leave every status to the table."""
 
 
-def _channel_source(channel: ChannelSource | grpc.aio.Channel) -> ChannelSource:
-    if isinstance(channel, grpc.aio.Channel):
-        only = channel
-        return lambda _service: only
-    return channel
+def _channel_source(channel: AnyChannel | Callable[[ServiceDescriptor], AnyChannel]) -> ChannelSource:
+    if callable(channel):
+        source = channel
+        return lambda service: _channel(source(service))
+    only = _channel(channel)
+    return lambda _service: only
+
+
+def _channel(channel: AnyChannel) -> Channel:
+    return GrpcAioChannel(channel) if isinstance(channel, grpc.aio.Channel) else channel
 
 
 def _raw_path(scope: Scope) -> bytes:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import grpc
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
@@ -20,6 +20,7 @@ from edge.transcoding.media import NO_WISHES, JsonWishes, MediaCache, ReplyForma
 from edge.transcoding.options import MethodOptions
 from edge.transcoding.profile import Profile
 from edge.transcoding.representation import Representation
+from edge.transcoding.transport.channel import Call, Channel
 from edge.transcoding.violations import EncodingError
 
 _LOG = logging.getLogger(__name__)
@@ -86,19 +87,19 @@ class Surroundings:
 
 
 class Caller:
-    """Calls one method of a backend; the multi-callable is made once."""
+    """Calls one method of a backend; what calls it is made once."""
 
-    def __init__(self, method: MethodDescriptor, channel: grpc.aio.Channel, around: Surroundings) -> None:
+    def __init__(self, method: MethodDescriptor, channel: Channel, around: Surroundings) -> None:
         self.name = method.full_name
         self.streams = around.streams
         self._headers = around.response_headers
         self._profile = around.profile
         self._http_status = around.http_status
-        kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
-        # A registered method saves the look-up of its path in every call; generated stubs do the same.
         self._streams_request = method.client_streaming
-        self._callable: Callable[..., Any] = getattr(channel, kind)(
-            f"/{method.containing_service.full_name}/{method.name}", _registered_method=True
+        self._call = channel.method(
+            f"/{method.containing_service.full_name}/{method.name}",
+            client_streaming=method.client_streaming,
+            server_streaming=method.server_streaming,
         )
 
     async def unary(self, exchange: Exchange, request: Request) -> tuple[bytes, ReplyHead]:
@@ -119,7 +120,7 @@ class Caller:
         call, reply = await self._finished(exchange, request)
         return reply, await call.initial_metadata(), await call.trailing_metadata()
 
-    async def _finished(self, exchange: Exchange, request: Request) -> tuple[Any, bytes]:
+    async def _finished(self, exchange: Exchange, request: Request) -> tuple[Call, bytes]:
         call = self.start(exchange, request)
         try:
             return call, await call
@@ -130,14 +131,15 @@ class Caller:
         finally:
             exchange.unwatch()
 
-    def start(self, exchange: Exchange, request: Request) -> Any:
+    def start(self, exchange: Exchange, request: Request) -> Call:
         """Start the call and return it; its deadline and metadata are the exchange's, which watches it from now on."""
         if self._streams_request:
             assert not isinstance(request, bytes)
-            call = self._callable(timeout=exchange.timeout, metadata=exchange.head.metadata)
+            call = self._call(timeout=exchange.timeout, metadata=exchange.head.metadata)
             exchange.feed(call, request)
         else:
-            call = self._callable(request, timeout=exchange.timeout, metadata=exchange.head.metadata)
+            assert isinstance(request, bytes)
+            call = self._call(request, timeout=exchange.timeout, metadata=exchange.head.metadata)
             exchange.watch(call)
         return call
 
@@ -146,7 +148,7 @@ class Caller:
         """Return why the exchange cancelled its call; None if it was not the exchange."""
         return ClientGoneError() if exchange.gone else exchange.fault
 
-    async def head_of(self, call: Any) -> ReplyHead:
+    async def head_of(self, call: Call) -> ReplyHead:
         """Return what a call's initial metadata say."""
         metadata: Sequence[MetadataPair] = await call.initial_metadata()
         if not metadata:

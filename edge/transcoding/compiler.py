@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import grpc
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
 
 from edge.transcoding.binding import BindingOptions, RequestBinder
@@ -22,10 +21,11 @@ from edge.transcoding.paths import PathTable
 from edge.transcoding.routes import Route, RouteTable, RouteTableError, collect_routes
 from edge.transcoding.streaming import StreamResponder
 from edge.transcoding.template import parse_template
+from edge.transcoding.transport.channel import Channel
 from edge.transcoding.violations import BindingPlanError
 from edge.transcoding.websocket import SocketEndpoint
 
-ChannelSource = Callable[[ServiceDescriptor], grpc.aio.Channel]
+ChannelSource = Callable[[ServiceDescriptor], Channel]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,14 +5,13 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
-import grpc
 from starlette.types import Receive, Scope, Send
 
 from edge.transcoding.cross_origin import OriginPolicy
 from edge.transcoding.errors import Code, ErrorStyle, RpcFailure, failure, failure_of_binding
 from edge.transcoding.headers import Header, RequestHead, accepts_trailers
+from edge.transcoding.transport.channel import Call, CallEndedError
 from edge.transcoding.violations import BindingError
-from edge.transcoding.writing import CallEndedError, write
 
 _DRAIN_BYTES = 16 << 20
 _DRAIN_SECONDS = 2.0
@@ -167,7 +166,7 @@ class Exchange:
         """
         self._timer = self._loop.call_later(self._watch_after, self._start_watching, call)
 
-    def feed(self, call: Any, messages: AsyncIterator[bytes]) -> None:
+    def feed(self, call: Call, messages: AsyncIterator[bytes]) -> None:
         """Write messages of the request body to a call until the body ends, then watch for the client leaving.
 
         A fault of the body cancels the call and is kept in `fault`. Writing waits for the backend to take a message,
@@ -202,10 +201,10 @@ class Exchange:
         self.gone = True
         call.cancel()
 
-    async def _feed(self, call: Any, messages: AsyncIterator[bytes]) -> None:
+    async def _feed(self, call: Call, messages: AsyncIterator[bytes]) -> None:
         try:
             async for message in messages:
-                await write(call, message)
+                await call.write(message)
             await call.done_writing()
         except ClientGoneError:
             self.gone = True
@@ -215,7 +214,7 @@ class Exchange:
             self.fault = error if isinstance(error, RpcFailure) else failure_of_binding(error)
             call.cancel()
             return
-        except (CallEndedError, grpc.aio.AioRpcError):
+        except CallEndedError:
             pass  # the call ended before the body did; whoever reads its replies learns why
         except Exception:
             _LOG.exception("request %s met a fault in the transcoder", self.request_id)

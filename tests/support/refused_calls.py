@@ -10,7 +10,8 @@ from typing import Any
 import grpc
 import uvloop
 
-from edge.transcoding.writing import CallEndedError, write
+from edge.transcoding.transport.channel import CallEndedError
+from edge.transcoding.transport.grpc_aio import GrpcAioChannel
 
 CALLS = 200
 # How many turns of the loop pass before a message goes out; which of them meets the refusal depends on the machine.
@@ -24,12 +25,12 @@ async def main() -> None:
     await server.start()
     codes: Counter[str] = Counter()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        method: Any = channel.stream_stream("/a.B/C")
+        method = GrpcAioChannel(channel).method("/a.B/C", client_streaming=True, server_streaming=True)
         for number in range(CALLS):
-            call = method()
+            call = method(timeout=None, metadata=())
             feeding = asyncio.create_task(_feed(call, number % TURNS))
             try:
-                await call.read()
+                await anext(aiter(call))
             except grpc.aio.AioRpcError as error:
                 codes[error.code().name] += 1
             await feeding
@@ -41,10 +42,10 @@ async def main() -> None:
 async def _feed(call: Any, turns: int) -> None:
     try:
         while True:
-            await write(call, b"x" * 1000)
+            await call.write(b"x" * 1000)
             for _ in range(turns):
                 await asyncio.sleep(0)
-    except (CallEndedError, grpc.aio.AioRpcError):
+    except CallEndedError:
         return
 
 

@@ -1,0 +1,1 @@
+"""How calls reach a gRPC server: one interface, and two implementations of it."""
