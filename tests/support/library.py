@@ -11,7 +11,9 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 
+from edge.transcoding.transport.channel import Channel
 from tests.support.contracts import library_pool, message_class
+from tests.support.transports import channel_to
 
 
 def library_service() -> ServiceDescriptor:
@@ -155,15 +157,15 @@ class LibraryBackend:
 
 
 @asynccontextmanager
-async def running_library() -> AsyncIterator[tuple[LibraryBackend, grpc.aio.Channel]]:
-    """Serve the backend on a free port, and give it with a channel to it."""
+async def running_library(transport: str = "http2") -> AsyncIterator[tuple[LibraryBackend, Channel]]:
+    """Serve the backend on a free port, and give it with a channel to it by one of `transports.TRANSPORTS`."""
     backend = LibraryBackend()
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((service_handler(library_service(), backend),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with channel_to(f"127.0.0.1:{port}", transport) as channel:
             yield backend, channel
     finally:
         await server.stop(None)

@@ -23,9 +23,9 @@ class Edge:
 
 
 @asynccontextmanager
-async def running_edge(**options: Any) -> AsyncIterator[Edge]:
-    """Run backend and transcoder; options are the transcoder's."""
-    async with running_library() as (backend, channel):
+async def running_edge(transport: str = "http2", **options: Any) -> AsyncIterator[Edge]:
+    """Run backend and transcoder, with one of `transports.TRANSPORTS` between them; options are the transcoder's."""
+    async with running_library(transport) as (backend, channel):
         app = Transcoder([library_service()], channel, **options)
         async with running_asgi(app) as url, httpx.AsyncClient(base_url=url, timeout=10) as http:
             yield Edge(http, url, app, backend)

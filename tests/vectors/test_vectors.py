@@ -5,15 +5,16 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
-import grpc
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from edge.http_protocol import BoundedHttpProtocol
 from edge.transcoding.app import Transcoder
 from edge.transcoding.errors import Code
+from edge.transcoding.transport.channel import Channel
 from tests.support.asgi_server import running_asgi
 from tests.support.scripted import Call, ScriptedBackend, running_backend
+from tests.support.transports import TRANSPORTS, channel_to
 from tests.support.vectors import PROFILES, Vector, changed_profile, load_vectors, services
 from tests.support.wire import Response, send
 
@@ -23,9 +24,10 @@ VECTORS = load_vectors()
 class Bench:
     """Backends and transcoders, made when first asked for, behind one HTTP server."""
 
-    def __init__(self, stack: AsyncExitStack) -> None:
+    def __init__(self, stack: AsyncExitStack, transport: str) -> None:
         self._stack = stack
-        self._backends: dict[str, tuple[ScriptedBackend, grpc.aio.Channel]] = {}
+        self._transport = transport
+        self._backends: dict[str, tuple[ScriptedBackend, Channel]] = {}
         self._transcoders: dict[str, Transcoder] = {}
         self._current: Transcoder
         self.url = ""
@@ -39,7 +41,7 @@ class Bench:
         found = self._backends.get(vector.contract)
         if found is None:
             backend = await self._stack.enter_async_context(running_backend(services(vector.contract)))
-            channel = await self._stack.enter_async_context(grpc.aio.insecure_channel(backend.address))
+            channel = await self._stack.enter_async_context(channel_to(backend.address, self._transport))
             found = self._backends[vector.contract] = backend, channel
         configuration = vector.configuration()
         if configuration not in self._transcoders:
@@ -57,11 +59,16 @@ class Bench:
         return found[0]
 
 
-@pytest.fixture(scope="module")
-async def bench() -> AsyncIterator[Bench]:
+@pytest.fixture(scope="module", params=TRANSPORTS)
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
+<<<<<<< HEAD
         bench = Bench(stack)
         bench.url = await stack.enter_async_context(running_asgi(bench, proxy_headers=False, http=BoundedHttpProtocol))
+=======
+        bench = Bench(stack, request.param)
+        bench.url = await stack.enter_async_context(running_asgi(bench, proxy_headers=False))
+>>>>>>> ef83caf (Speak HTTP/2 to gRPC servers on the event loop's own sockets)
         yield bench
 
 
@@ -82,8 +89,11 @@ def check_calls(vector: Vector, calls: list[Call]) -> None:
         assert [call for call in calls if call.messages] == []
     if not vector.get("method"):
         return
-    assert [call.method.partition(".v1.")[2] for call in calls] == [vector.get("method")]
     expected = vector.expected_messages()
+    if expected:
+        # What the vector before cancelled with nothing sent may arrive after its end.
+        calls = [call for call in calls if call.messages]
+    assert [call.method.partition(".v1.")[2] for call in calls] == [vector.get("method")]
     if expected is not None:
         assert calls[0].messages == expected
     got: dict[str, list[str]] = {}

@@ -16,6 +16,7 @@ from edge.transcoding.options import Limits, MethodOptions
 from tests.support.asgi_server import running_asgi
 from tests.support.library import library_service, new
 from tests.support.transcoder import Edge, running_edge
+from tests.support.transports import TRANSPORTS
 
 
 def options(method: MethodDescriptor) -> MethodOptions:
@@ -30,9 +31,9 @@ def options(method: MethodDescriptor) -> MethodOptions:
     return said.get(method.name, MethodOptions())
 
 
-@pytest.fixture(scope="module")
-async def edge() -> AsyncIterator[Edge]:
-    async with running_edge(method_options=options, limits=Limits(body_timeout=0.2)) as running:
+@pytest.fixture(scope="module", params=TRANSPORTS)
+async def edge(request: pytest.FixtureRequest) -> AsyncIterator[Edge]:
+    async with running_edge(request.param, method_options=options, limits=Limits(body_timeout=0.2)) as running:
         yield running
 
 

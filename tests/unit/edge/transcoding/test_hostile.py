@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edge.transcoding.app import Transcoder
 from edge.transcoding.options import HeaderRules
 from tests.support.library import library_service, running_library
+from tests.support.transports import TRANSPORTS
 
 TARGETS = (
     ("POST", "/v1/echo"),
@@ -147,9 +148,9 @@ async def answer(app: Transcoder, request: dict[str, Any]) -> tuple[int, dict[by
     return sent[0]["status"], dict(sent[0]["headers"]), b"".join(m.get("body", b"") for m in sent[1:])
 
 
-@pytest.fixture(scope="module")
-async def app() -> Any:
-    async with running_library() as (_, channel):
+@pytest.fixture(scope="module", params=TRANSPORTS)
+async def app(request: pytest.FixtureRequest) -> Any:
+    async with running_library(request.param) as (_, channel):
         yield Transcoder([library_service()], channel, headers=HeaderRules(reserved=("x-gaia-",)))
 
 

@@ -16,10 +16,12 @@ from edge.transcoding.descriptors import Contracts, DescriptorError, ServerAwayE
 from edge.transcoding.live import LiveTranscoder
 from edge.transcoding.reflection import reconnections, reflect
 from edge.transcoding.routes import RouteTableError
+from edge.transcoding.transport.channel import Channel
 from tests.support.asgi_server import running_asgi
 from tests.support.forwarder import forwarding
 from tests.support.ports import free_port
 from tests.support.reflected import AMBIGUOUS, FIRST, SECOND, WITHOUT_RULES, running_echo
+from tests.support.transports import TRANSPORTS, channel_to
 from tests.support.waiting import eventually
 from tests.unit.edge.transcoding.test_descriptors import files_of
 
@@ -44,7 +46,7 @@ async def live(contract: Contract) -> AsyncIterator[LiveTranscoder]:
         yield app
 
 
-def transcoder(channel: grpc.aio.Channel, contracts: Contracts) -> Transcoder:
+def transcoder(channel: Channel | grpc.aio.Channel, contracts: Contracts) -> Transcoder:
     return Transcoder(contracts.services, channel)
 
 
@@ -64,6 +66,18 @@ async def test_changed_contracts_swap_in_and_say_what_changed() -> None:
         assert change is not None
         assert (change.added, change.removed) == ((f"{PUT} (items.v1.Items.Put)",), ())
         assert paths(app) == [GET, WATCH, PUT]
+
+
+async def test_whoever_wants_to_know_is_told_of_a_swap_and_of_nothing_else() -> None:
+    contract, told = Contract(FIRST), []
+    async with channel_to("127.0.0.1:1") as channel:
+        app = LiveTranscoder(contract.read, partial(transcoder, channel), swapped=lambda: told.append(len(app.routes)))
+        await app.load()
+        await app.reload()
+        assert told == []
+        contract.source = SECOND
+        await app.reload()
+        assert told == [3]
 
 
 @pytest.mark.parametrize(
@@ -137,12 +151,14 @@ async def test_polling_tells_of_a_fault_and_of_an_absence_once(caplog: pytest.Lo
                 await eventually(lambda: logged(caplog, "1 routes added"))
 
 
-async def test_a_backend_that_changes_its_contract_under_load_fails_no_request() -> None:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_backend_that_changes_its_contract_under_load_fails_no_request(transport: str) -> None:
     """A new release takes the place of the old one, connection by connection; calls and streams go on all the while."""
     aging = [("grpc.max_connection_age_ms", 300)]
     async with running_echo(FIRST, options=aging) as (old, port), forwarding(port) as balancer:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{balancer.port}") as channel:
-            app = LiveTranscoder(partial(reflect, channel), partial(transcoder, channel))
+        address = f"127.0.0.1:{balancer.port}"
+        async with grpc.aio.insecure_channel(address) as channel, channel_to(address, transport) as calls_by:
+            app = LiveTranscoder(partial(reflect, channel), partial(transcoder, calls_by))
             async with running_asgi(app) as url, httpx.AsyncClient(base_url=url, timeout=20) as http:
                 await app.load()
                 async with following(app, changes=reconnections(channel)), asyncio.TaskGroup() as group:

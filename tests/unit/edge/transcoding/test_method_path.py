@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from edge.transcoding.options import HeaderRules, MethodOptions
 from tests.support.library import new
 from tests.support.transcoder import Edge, running_edge
+from tests.support.transports import TRANSPORTS
 
 SERVICE = "/library.v1.Library"
 CONNECT = {"Content-Type": "application/json", "Connect-Protocol-Version": "1"}
@@ -26,9 +27,11 @@ def options(method: MethodDescriptor) -> MethodOptions:
     return MethodOptions(max_body_bytes=1000, default_timeout=20, max_timeout=40)
 
 
-@pytest.fixture(scope="module")
-async def edge() -> AsyncIterator[Edge]:
-    async with running_edge(method_options=options, headers=HeaderRules(reserved=("x-gaia-",))) as running:
+@pytest.fixture(scope="module", params=TRANSPORTS)
+async def edge(request: pytest.FixtureRequest) -> AsyncIterator[Edge]:
+    async with running_edge(
+        request.param, method_options=options, headers=HeaderRules(reserved=("x-gaia-",))
+    ) as running:
         yield running
 
 

@@ -13,6 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from edge.transcoding.options import Alternative, Framing, Limits, MethodOptions
 from tests.support.transcoder import Edge, running_edge
+from tests.support.transports import TRANSPORTS
 
 
 def options(method: MethodDescriptor) -> MethodOptions:
@@ -25,9 +26,9 @@ def options(method: MethodDescriptor) -> MethodOptions:
     return said.get(method.name, MethodOptions())
 
 
-@pytest.fixture(scope="module")
-async def edge() -> AsyncIterator[Edge]:
-    async with running_edge(method_options=options, limits=Limits(heartbeat=0.1)) as running:
+@pytest.fixture(scope="module", params=TRANSPORTS)
+async def edge(request: pytest.FixtureRequest) -> AsyncIterator[Edge]:
+    async with running_edge(request.param, method_options=options, limits=Limits(heartbeat=0.1)) as running:
         yield running
 
 

@@ -14,13 +14,18 @@ from edge.transcoding.errors import Code, RpcFailure, Status
 from edge.transcoding.options import CrossOrigin, HeaderRules, MethodOptions
 from edge.transcoding.routes import Route
 from tests.support.transcoder import Edge, running_edge
+from tests.support.transports import TRANSPORTS
 
 
-@pytest.fixture(scope="module")
-async def edge() -> AsyncIterator[Edge]:
+@pytest.fixture(scope="module", params=TRANSPORTS)
+async def edge(request: pytest.FixtureRequest) -> AsyncIterator[Edge]:
     async with running_edge(
+<<<<<<< HEAD
         method_options=lambda _: MethodOptions(max_message_bytes=1000, max_stream_bytes=3000, idle_timeout=0.5),
         cross_origin=CrossOrigin(origins=("https://game.example",)),
+=======
+        request.param, method_options=lambda _: MethodOptions(max_message_bytes=1000, idle_timeout=0.5)
+>>>>>>> ef83caf (Speak HTTP/2 to gRPC servers on the event loop's own sockets)
     ) as running:
         yield running
 

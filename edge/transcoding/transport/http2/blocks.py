@@ -1,0 +1,56 @@
+"""Header blocks put together from their frames (RFC 9113, section 4.3), within bounds."""
+
+from edge.transcoding.transport.http2 import frames
+from edge.transcoding.transport.http2.codes import ConnectionFault, ErrorCode
+
+MAX_BLOCK_BYTES = 64 << 10
+"""Of one header block, compressed, in all its frames."""
+MAX_BLOCK_FRAMES = 64
+
+
+class BlockReader:
+    """Puts one block together at a time. `open` tells that its end has not come: no other frame may come before."""
+
+    def __init__(self) -> None:
+        self.open = False
+        self._bytes = bytearray()
+        self._stream = 0
+        self._flags = 0
+        self._frames = 0
+
+    def begin(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+        """Take in a HEADERS frame; returns the block where it is whole. Raises `ConnectionFault`."""
+        if flags & (frames.PADDED | frames.HAS_PRIORITY):
+            payload = frames.without_padding(flags, payload, priority=True)
+        if flags & frames.END_HEADERS:
+            return payload
+        self.open = True
+        self._bytes[:] = payload
+        self._stream, self._flags, self._frames = stream, flags, 1
+        return None
+
+    def go_on(self, flags: int, payload: bytes) -> tuple[int, bytes] | None:
+        """Take in a CONTINUATION frame; returns the HEADERS frame's flags and the block where it is whole.
+
+        Raises `ConnectionFault`.
+        """
+        if not self.open:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a CONTINUATION frame outside of a header block")
+        self._bytes += payload
+        self._frames += 1
+        if len(self._bytes) > MAX_BLOCK_BYTES or self._frames > MAX_BLOCK_FRAMES:
+            raise ConnectionFault(
+                ErrorCode.ENHANCE_YOUR_CALM,
+                f"a header block of more than {MAX_BLOCK_BYTES} bytes or {MAX_BLOCK_FRAMES} frames",
+            )
+        if not flags & frames.END_HEADERS:
+            return None
+        self.open = False
+        block = bytes(self._bytes)
+        self._bytes.clear()
+        return self._flags, block
+
+    def check(self, kind: int, stream: int) -> None:
+        """See that a frame may come while the block is open; raises `ConnectionFault`."""
+        if kind != frames.CONTINUATION or stream != self._stream:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame inside of a header block")

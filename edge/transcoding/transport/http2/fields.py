@@ -1,0 +1,242 @@
+"""Header blocks of gRPC over HTTP/2: requests encoded from parts that are ready, responses decoded once.
+
+Requests use no dynamic table, so that a part of a block can be kept and put into any request. Servers are told to use
+none either (SETTINGS_HEADER_TABLE_SIZE 0), so that a response's block means the same each time: `FieldDecoder` keeps
+what blocks meant by their bytes.
+"""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import unquote
+
+import grpc
+import hpack
+
+from edge.transcoding.transport.channel import Metadata
+from edge.transcoding.transport.http2.codes import (
+    STATUSES,
+    ConnectionFault,
+    ErrorCode,
+    StreamFault,
+    status_of_http,
+)
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+USER_AGENT = b"grpc-python-http2/1.0"
+ACCEPTED_ENCODINGS = b"identity,deflate,gzip"
+
+_KEPT_NAMES = 256
+_KEPT_TIMEOUTS = 256
+_KEPT_BLOCKS = 512
+_KEPT_BLOCK_BYTES = 512
+_NAME = re.compile(r"[0-9a-z_.-]+\Z")
+# RFC 7541, appendix A: names and fields of the static table.
+_METHOD_POST = b"\x83"
+_SCHEME = {False: b"\x86", True: b"\x87"}
+_PATH, _AUTHORITY, _CONTENT_TYPE, _USER_AGENT = 4, 1, 31, 58
+# They are the transport's, and no metadata.
+_OWN = frozenset(
+    (b"content-type", b"grpc-encoding", b"grpc-accept-encoding", b"grpc-status", b"grpc-message", b"te", b"trailer")
+)
+
+
+class FieldEncoder:
+    """Encodes the headers of requests to one server, of which `authority` is the name."""
+
+    def __init__(self, authority: str, *, secure: bool) -> None:
+        self._start = _METHOD_POST + _SCHEME[secure] + _indexed(_AUTHORITY, authority.encode())
+        self._end = b"".join(
+            (
+                _indexed(_CONTENT_TYPE, b"application/grpc"),
+                _indexed(_USER_AGENT, USER_AGENT),
+                _literal(b"te") + _string(b"trailers"),
+                _literal(b"grpc-accept-encoding") + _string(ACCEPTED_ENCODINGS),
+            )
+        )
+        self._names: dict[str, bytes] = {}
+        self._timeouts: dict[float, bytes] = {}
+
+    def of_method(self, path: str) -> bytes:
+        """Return what all requests to a method have in common."""
+        return self._start + _indexed(_PATH, path.encode()) + self._end
+
+    def encode(self, method: bytes, timeout: float | None, metadata: Metadata) -> bytes:
+        """Return a request's block; raises ValueError for metadata that are none."""
+        parts = [method]
+        if timeout is not None:
+            parts.append(self._timeouts.get(timeout) or self._timeout(timeout))
+        names = self._names
+        for name, value in metadata:
+            parts.append(names.get(name) or self._name(name))
+            if isinstance(value, bytes):
+                data = base64.b64encode(value).rstrip(b"=")
+            elif value.isascii() and value.isprintable():
+                data = value.encode()
+            else:
+                raise ValueError(f"metadata {name}: a value is printable ASCII")
+            size = len(data)
+            parts.append(_SIZES[size] if size < 127 else _integer(size, 0, 7))
+            parts.append(data)
+        return b"".join(parts)
+
+    def _name(self, name: str) -> bytes:
+        if not _NAME.match(name):
+            raise ValueError("metadata: a name is of a-z, 0-9, '-', '_' and '.'")
+        return _keep(self._names, name, _literal(name.encode()), _KEPT_NAMES)
+
+    def _timeout(self, timeout: float) -> bytes:
+        return _keep(
+            self._timeouts, timeout, _literal(b"grpc-timeout") + _string(timeout_text(timeout)), _KEPT_TIMEOUTS
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What a response's header block says.
+
+    `interim` for an informational response, `refusal` where it is no answer of a gRPC server. `status` is the gRPC
+    status where there is one, with its `message`; `encoding` is how messages are compressed.
+    """
+
+    interim: bool
+    refusal: tuple[grpc.StatusCode, str] | None
+    status: grpc.StatusCode | None
+    message: str
+    encoding: str
+    metadata: tuple[tuple[str, str | bytes], ...]
+
+
+class FieldDecoder:
+    """Decodes the header blocks of responses; what short ones meant is kept, for a bounded number of them."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max = max_bytes
+        self._known: dict[bytes, Fields] = {}
+
+    def decode(self, block: bytes) -> Fields:
+        """Return what a block says; raises `ConnectionFault` for one that is none, `StreamFault` for one too large."""
+        return self._known.get(block) or self._decode(block)
+
+    def _decode(self, block: bytes) -> Fields:
+        decoder = hpack.Decoder(max_header_list_size=self._max)
+        decoder.max_allowed_table_size = decoder.header_table_size = 0
+        try:
+            fields = fields_of([(bytes(name), bytes(value)) for name, value in decoder.decode(block, raw=True)])
+        except hpack.OversizedHeaderListError:
+            # Without a dynamic table there is no state that the rest of the block could have changed.
+            raise StreamFault(
+                ErrorCode.CANCEL,
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"received metadata of more than {self._max} bytes",
+            ) from None
+        except hpack.HPACKError as error:
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"a header block that is none: {error}") from error
+        if len(block) <= _KEPT_BLOCK_BYTES:
+            _keep(self._known, block, fields, _KEPT_BLOCKS)
+        return fields
+
+
+def fields_of(headers: list[tuple[bytes, bytes]]) -> Fields:
+    """Return what a response's headers, or its trailers, say."""
+    http_status, content_type, encoding, message = b"", b"", b"identity", b""
+    status: grpc.StatusCode | None = None
+    metadata: list[tuple[str, str | bytes]] = []
+    for name, value in headers:
+        if name == b":status":
+            http_status = value
+        elif name == b"content-type":
+            content_type = value
+        elif name == b"grpc-encoding":
+            encoding = value
+        elif name == b"grpc-message":
+            message = value
+        elif name == b"grpc-status":
+            status = STATUSES.get(int(value)) if _is_number(value) else None
+            if status is None:
+                status, message = grpc.StatusCode.UNKNOWN, message or b"the server ended the call by an unknown status"
+        elif name not in _OWN and not name.startswith(b":"):
+            metadata.append(_metadata(name, value))
+    return Fields(
+        interim=http_status.startswith(b"1"),
+        refusal=_refusal(http_status, content_type) if http_status and status is None else None,
+        status=status,
+        message=unquote(message.decode("latin-1"), errors="replace"),
+        encoding=encoding.decode("latin-1"),
+        metadata=tuple(metadata),
+    )
+
+
+def timeout_text(seconds: float) -> bytes:
+    """Return a timeout as the header `grpc-timeout` has it: at most 8 digits and a unit, rounded up."""
+    for unit, scale in ((b"u", 1e6), (b"m", 1e3), (b"S", 1.0)):
+        count = -int(-seconds * scale // 1)
+        if count < 100_000_000:
+            return b"%d%b" % (max(count, 1), unit)
+    return b"99999999S"
+
+
+def _metadata(name: bytes, value: bytes) -> tuple[str, str | bytes]:
+    text = name.decode("latin-1")
+    if not name.endswith(b"-bin"):
+        return text, value.decode("utf-8", "replace")
+    try:
+        return text, base64.b64decode(value + b"=" * (-len(value) % 4))
+    except binascii.Error:
+        return text, b""
+
+
+def _refusal(http_status: bytes, content_type: bytes) -> tuple[grpc.StatusCode, str] | None:
+    if http_status == b"200" and content_type.startswith(b"application/grpc"):
+        return None
+    number = int(http_status) if _is_number(http_status) else 0
+    kind = content_type[:64].decode("latin-1")
+    shown = "".join(c for c in kind if c.isprintable()) or "none"
+    return status_of_http(number), f"the server's answer is not gRPC: HTTP status {number}, content type {shown}"
+
+
+def _is_number(value: bytes) -> bool:
+    return value.isdigit() and len(value) < 6
+
+
+def _keep(kept: dict[K, V], key: K, value: V, most: int) -> V:
+    # What is needed often is back at once.
+    if len(kept) >= most:
+        kept.clear()
+    kept[key] = value
+    return value
+
+
+def _indexed(index: int, value: bytes) -> bytes:
+    """Return a field whose name is in the static table; RFC 7541, section 6.2.2."""
+    return _integer(index, 0, 4) + _string(value)
+
+
+def _literal(name: bytes) -> bytes:
+    """Return the name of a field; its value is to follow."""
+    return b"\x00" + _string(name)
+
+
+def _string(value: bytes) -> bytes:
+    return _integer(len(value), 0, 7) + value
+
+
+def _integer(value: int, first: int, bits: int) -> bytes:
+    """Return an integer with a prefix of so many bits; RFC 7541, section 5.1."""
+    most = (1 << bits) - 1
+    if value < most:
+        return bytes((first | value,))
+    out = bytearray((first | most,))
+    value -= most
+    while value >= 128:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+_SIZES = tuple(bytes((size,)) for size in range(127))
