@@ -53,11 +53,13 @@ class LiveTranscoder:
 
     `read` gives the contracts and `build` makes them a `Transcoder`. `load` must be awaited before the first request;
     `follow` keeps up with changes while it runs. A request is served to its end by the routes that it began with.
+    `swapped` is called after each change.
     """
 
-    def __init__(self, read: ReadContracts, build: Build) -> None:
+    def __init__(self, read: ReadContracts, build: Build, *, swapped: Callable[[], None] | None = None) -> None:
         self._read = read
         self._build = build
+        self._swapped = swapped
         self._current: Served
         self._fingerprint = b""
         self._asked = asyncio.Event()
@@ -93,6 +95,8 @@ class LiveTranscoder:
             before, after = _named(self._current.routes), _named(served.routes)
             self._current = served
             self._fingerprint = contracts.fingerprint
+            if self._swapped is not None:
+                self._swapped()
             return Change(
                 added=tuple(name for name in after if name not in before),
                 removed=tuple(name for name in before if name not in after),
