@@ -28,6 +28,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edge.auth import Authorizer
+from edge.channels import calling
 from edge.docs.document import gaia_document
 from edge.docs.site import Site
 from edge.errors import STYLES, http_status, style_of_path
@@ -40,11 +41,17 @@ from edge.transcoding.app import Authorizer as Authorize
 from edge.transcoding.app import Transcoder
 from edge.transcoding.options import CrossOrigin, HeaderRules
 from edge.transcoding.profile import STRICT
+from edge.transcoding.transport.channel import Channel
+from edge.transcoding.transport.http2.channel import ChannelOptions
+from edge.transcoding.transport.http2.keepalive import Keepalive
+from edge.transcoding.transport.http2.subchannel import Backoff
 from shared import telemetry
+from shared.heap import loading
 from shared.metrics import identity_metrics, limiter_metrics, serving_metrics
 from shared.rates.limiter import RateLimiter
 from shared.rpc.channel import connect
 from shared.rpc.mesh import following, mesh_identity, reporting
+from shared.rpc.server import MAX_MESSAGE_BYTES
 from shared.rpc.tls import load_certificates
 
 CONTRACTS: Mapping[str, tuple[FileDescriptor, ...]] = {
@@ -88,6 +95,13 @@ HEADERS = HeaderRules(
 )
 PAGE_HEADERS = ("authorization", "x-api-key", "anthropic-*", "openai-*", "x-stainless-*")
 """Request headers that pages of other origins may send beside the contracts': the official SDKs send the rest."""
+# As `shared.rpc.channel.connect` has it.
+CALL_OPTIONS = ChannelOptions(
+    round_robin=True,
+    max_message_bytes=MAX_MESSAGE_BYTES,
+    backoff=Backoff(initial=0.1, maximum=1.0),
+    keepalive=Keepalive(time=20.0, timeout=5.0),
+)
 # What is not known is null, so that clients can index every field that the contract names.
 PROFILE = replace(STRICT, emit_defaults=True, emit_nulls=True, null_optionals=True)
 
@@ -115,7 +129,20 @@ async def serving(settings: EdgeSettings) -> AsyncIterator[ASGIApp]:
         authorizer = Authorizer(services(), identity.authenticator, settings.trusted_proxies, limits, identity.refusals)
         # Compiled before the first request, so that faulty contracts stop the start.
         cross_origin = CrossOrigin(origins=settings.allowed_origins, headers=PAGE_HEADERS)
-        transcoder = build_transcoder(channels, _noting_routes(authorizer), cross_origin)
+        calls = {
+            name: await stack.enter_async_context(
+                calling(
+                    target,
+                    channels[name],
+                    CALL_OPTIONS,
+                    transport=settings.edge_transport,
+                    tls=certificates.client_context if certificates is not None else None,
+                )
+            )
+            for name, target in targets.items()
+        }
+        with loading():
+            transcoder = build_transcoder(calls, _noting_routes(authorizer), cross_origin)
         pages = Pages(HealthReporter(channels, version()), version())
         site = Site(orjson.dumps(gaia_document(transcoder.routes, PROFILE, version())))
         own = CrossOriginPages(Starlette(routes=page_routes(pages, site)), cross_origin)
@@ -188,7 +215,9 @@ def page_routes(pages: Pages, site: Site) -> list[BaseRoute]:
 
 
 def build_transcoder(
-    channels: Mapping[str, grpc.aio.Channel], authorizer: Authorize, cross_origin: CrossOrigin | None = None
+    channels: Mapping[str, Channel | grpc.aio.Channel],
+    authorizer: Authorize,
+    cross_origin: CrossOrigin | None = None,
 ) -> Transcoder:
     """Compiles the contracts' routes. Raises RouteTableError naming every fault in them."""
     owner = {service.full_name: name for name, files in CONTRACTS.items() for service in _services(files)}

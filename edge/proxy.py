@@ -15,6 +15,7 @@ import grpc
 from starlette.types import Scope
 
 from edge.auth import Authorizer, Metadata
+from edge.channels import TRANSPORTS, calling
 from edge.docs.beside import Documented, document_of
 from edge.server import HttpsFiles
 from edge.transcoding.app import Transcoder
@@ -26,6 +27,10 @@ from edge.transcoding.options import CrossOrigin, HeaderRules
 from edge.transcoding.profile import GRPC_GATEWAY, STRICT
 from edge.transcoding.reflection import reconnections, reflect, transport_reason
 from edge.transcoding.routes import Route, RouteTableError
+from edge.transcoding.transport.channel import Channel
+from edge.transcoding.transport.http2.channel import ChannelOptions, Http2Channel, TlsSource
+from edge.transcoding.transport.http2.subchannel import Backoff
+from shared.heap import loading, settle
 from shared.identity.authenticator import Authenticator
 from shared.rpc.channel import connect
 from shared.rpc.mesh import background, following, mesh_identity, reporting
@@ -49,6 +54,7 @@ _CHANNEL_OPTIONS = [
     ("grpc.http2.lookahead_bytes", 1 << 20),
     # No keep-alive pings: a server that was not told to expect them takes them for an attack.
 ]
+_CALL_OPTIONS = ChannelOptions(max_message_bytes=MAX_MESSAGE_BYTES, backoff=Backoff(initial=0.1, maximum=1.0))
 _ANY_KEY = Access(public=False, scopes=frozenset())
 _HEADERS = HeaderRules(reserved=("x-gaia-",))
 # With --auth the key is read here and goes no further.
@@ -82,6 +88,14 @@ class UpstreamTls:
         if self.certificate is not None and self.key is not None:
             _check_pair("--upstream-cert, --upstream-key", self.certificate, self.key)
 
+    def source(self) -> TlsSource:
+        """Returns what gives the same to connections over HTTP/2."""
+        context = ssl.create_default_context(cafile=self.authorities)
+        context.set_alpn_protocols(["h2"])
+        if self.certificate is not None:
+            context.load_cert_chain(self.certificate, self.key)
+        return lambda: context
+
     def credentials(self) -> grpc.ChannelCredentials:
         """Returns the credentials of a channel."""
         files = (self.authorities, self.key, self.certificate)
@@ -106,6 +120,8 @@ class ProxySettings:
     auth: str | None = None
     environment: str = "dev"
     host: str = "127.0.0.1"
+    transport: str = "auto"
+    """One of `channels.TRANSPORTS`: how requests go to the upstream."""
     cors_origins: tuple[str, ...] = ()
     https: HttpsFiles | None = None
 
@@ -121,6 +137,10 @@ class ProxySettings:
             )
         if self.profile not in PROFILES:
             raise ProxyError(f"--profile {self.profile}: there is no such profile; it is {' or '.join(PROFILES)}")
+        if self.transport not in TRANSPORTS:
+            raise ProxyError(
+                f"--transport {self.transport}: there is no such transport; it is {' or '.join(TRANSPORTS)}"
+            )
         try:
             OriginPolicy(CrossOrigin(origins=self.cors_origins))
         except ValueError as error:
@@ -166,8 +186,26 @@ async def proxying(settings: ProxySettings) -> AsyncIterator[LiveTranscoder]:
             await stack.enter_async_context(following(identity.feed, auth))
             await stack.enter_async_context(reporting(identity.refusals, auth))
             authorizer = KeyAuthorizer(identity.authenticator)
-        app = LiveTranscoder(_source(settings, channel), _builder(settings, channel, authorizer))
-        await _load(app, settings, channel)
+        calls = await stack.enter_async_context(
+            calling(
+                settings.upstream,
+                channel,
+                _CALL_OPTIONS,
+                transport=settings.transport,
+                tls=settings.tls.source() if settings.tls is not None else None,
+                authority=settings.authority,
+            )
+        )
+
+        def swapped() -> None:
+            settle()
+            if isinstance(calls, Http2Channel):
+                # The contracts came by another connection, and this one may lead to the server of before.
+                calls.renew()
+
+        app = LiveTranscoder(_source(settings, channel), _builder(settings, calls, authorizer), swapped=swapped)
+        with loading():
+            await _load(app, settings, channel)
         by_file = settings.descriptors is not None
         await stack.enter_async_context(
             background(
@@ -196,7 +234,7 @@ def _source(settings: ProxySettings, channel: grpc.aio.Channel) -> ReadContracts
 
 
 def _builder(
-    settings: ProxySettings, channel: grpc.aio.Channel, authorizer: Authorizer | None
+    settings: ProxySettings, channel: Channel, authorizer: Authorizer | None
 ) -> Callable[[Contracts], Documented]:
     profile = PROFILES[settings.profile]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -47,6 +47,8 @@ class EdgeSettings(CommonSettings):
     auth_target: str = "dns:///127.0.0.1:8001"
     asset_target: str = "dns:///127.0.0.1:8002"
     chat_target: str = "dns:///127.0.0.1:8003"
+    edge_transport: Literal["auto", "grpc"] = "auto"
+    """How requests go to the services: `auto` over HTTP/2 of the edge's own, `grpc` by the gRPC library."""
     key_cache_size: int = Field(default=10_000, ge=1, le=1_000_000)
     """How many keys' identities are kept."""
     trusted_proxies: int = Field(default=0, ge=0, le=8)

@@ -33,6 +33,9 @@ def proxy(
         str, typer.Option(help="Address to listen on; without --auth only a loopback address.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
+    transport: Annotated[
+        str, typer.Option(help="`auto`, or `grpc` to have requests go to the server by the gRPC library.")
+    ] = "auto",
     cors_origin: Annotated[
         list[str] | None,
         typer.Option(help="Origin whose pages may call, such as https://game.example; `*` is any. May be repeated."),
@@ -78,6 +81,7 @@ def proxy(
         auth=auth,
         environment=common.env,
         host=host,
+        transport=transport,
         cors_origins=tuple(cors_origin or ()),
         https=HttpsFiles(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None,
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class Certificates:
         self.pems = _read(files)
         self.generation = 0
         self._check_at = clock() + CHECK_SECONDS
+        self._context: tuple[int, ssl.SSLContext] | None = None
 
     def refresh(self) -> int:
         """Reads the files again if they changed since the last look; returns the generation."""
@@ -90,6 +92,23 @@ class Certificates:
         """Returns credentials for a channel, from the files as they are now."""
         pems = self.pems
         return grpc.ssl_channel_credentials(pems.authority, pems.key, pems.certificate)
+
+    def client_context(self) -> ssl.SSLContext:
+        """Returns what connects as `channel_credentials` do, for HTTP/2; another object when the files have changed."""
+        generation = self.refresh()
+        if self._context is None or self._context[0] != generation:
+            try:
+                context = ssl.create_default_context(cafile=str(self._files.authority))
+                context.minimum_version = ssl.TLSVersion.TLSv1_2
+                context.load_cert_chain(self._files.certificate, self._files.key)
+                context.set_alpn_protocols(["h2"])
+            except OSError:
+                # They were replaced since they were read; the next look finds them whole.
+                if self._context is None:
+                    raise
+                context = self._context[1]
+            self._context = (generation, context)
+        return self._context[1]
 
     def _look(self) -> tuple[object, ...]:
         looked: list[object] = []

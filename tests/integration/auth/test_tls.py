@@ -1,6 +1,7 @@
 """TLS between the processes: who is let in, and renewal of certificates without a restart."""
 
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,24 @@ async def test_all_services_speak_tls_to_each_other_and_let_in_the_edge_only(
                 assert await status_of(call(channel, method)) is grpc.StatusCode.PERMISSION_DENIED
             async with connect(server.address) as channel:
                 assert await status_of(call(channel, method)) is grpc.StatusCode.UNAVAILABLE
+
+
+def test_what_connects_over_http2_is_another_one_when_the_files_have_changed(tmp_path: Path):
+    authority, clock = DevelopmentAuthority(tmp_path), Clock()
+    files = files_of(authority, "edge")
+    certificates = Certificates(files, clock)
+    first = certificates.client_context()
+    clock.now += 10
+    assert certificates.client_context() is first
+    files.certificate.write_bytes(b"torn")
+    clock.now += 10
+    assert certificates.client_context() is first
+    authority.issue("edge")
+    clock.now += 10
+    renewed = certificates.client_context()
+    assert renewed is not first
+    assert renewed.verify_mode is ssl.CERT_REQUIRED
+    assert renewed.check_hostname
 
 
 async def test_renewed_certificates_serve_new_connections_and_calls_in_flight_go_on(

@@ -20,12 +20,9 @@ from tests.support.transports import TRANSPORTS
 @pytest.fixture(scope="module", params=TRANSPORTS)
 async def edge(request: pytest.FixtureRequest) -> AsyncIterator[Edge]:
     async with running_edge(
-<<<<<<< HEAD
+        request.param,
         method_options=lambda _: MethodOptions(max_message_bytes=1000, max_stream_bytes=3000, idle_timeout=0.5),
         cross_origin=CrossOrigin(origins=("https://game.example",)),
-=======
-        request.param, method_options=lambda _: MethodOptions(max_message_bytes=1000, idle_timeout=0.5)
->>>>>>> ef83caf (Speak HTTP/2 to gRPC servers on the event loop's own sockets)
     ) as running:
         yield running
 
