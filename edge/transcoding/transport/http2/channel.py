@@ -93,6 +93,12 @@ class Http2Channel:
         for subchannel in (*self._subchannels, *self._retired):
             await subchannel.close()
 
+    def renew(self) -> None:
+        """Have connections replaced by new ones, which a balancer may lead to newer servers; calls go on until then."""
+        for subchannel in self._subchannels:
+            if subchannel.connection is not None:
+                subchannel.renew()
+
     def method(self, path: str, *, client_streaming: bool, server_streaming: bool) -> Callable[..., Http2Call]:
         """See `transport.channel.Channel`."""
         head = self._encoder.of_method(path)

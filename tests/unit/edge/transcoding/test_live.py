@@ -17,6 +17,7 @@ from edge.transcoding.live import LiveTranscoder
 from edge.transcoding.reflection import reconnections, reflect
 from edge.transcoding.routes import RouteTableError
 from edge.transcoding.transport.channel import Channel
+from edge.transcoding.transport.http2.channel import Http2Channel
 from tests.support.asgi_server import running_asgi
 from tests.support.forwarder import forwarding
 from tests.support.ports import free_port
@@ -158,7 +159,8 @@ async def test_a_backend_that_changes_its_contract_under_load_fails_no_request(t
     async with running_echo(FIRST, options=aging) as (old, port), forwarding(port) as balancer:
         address = f"127.0.0.1:{balancer.port}"
         async with grpc.aio.insecure_channel(address) as channel, channel_to(address, transport) as calls_by:
-            app = LiveTranscoder(partial(reflect, channel), partial(transcoder, calls_by))
+            renew = calls_by.renew if isinstance(calls_by, Http2Channel) else None
+            app = LiveTranscoder(partial(reflect, channel), partial(transcoder, calls_by), swapped=renew)
             async with running_asgi(app) as url, httpx.AsyncClient(base_url=url, timeout=20) as http:
                 await app.load()
                 async with following(app, changes=reconnections(channel)), asyncio.TaskGroup() as group:
@@ -196,7 +198,8 @@ async def call_until(stop: asyncio.Event, http: httpx.AsyncClient, number: int) 
 
 async def put_works(http: httpx.AsyncClient) -> bool:
     response = await http.put("/v1/items/a", json={"colour": "red"})
-    assert response.status_code in (200, 405)
+    # 501 from the server of before, where requests go by another connection than the contracts came by.
+    assert response.status_code in (200, 405, 501)
     return response.status_code == 200 and response.json() == {"name": "a", "colour": "red"}
 
 
