@@ -8,7 +8,8 @@ from edge.app import serving
 from edge.server import listen, serve
 from edge.settings import EdgeSettings
 from edge.workers import run_workers, supervisor_gone
-from shared.process import main, settle
+from shared.heap import settle
+from shared.process import main
 from shared.rpc.mesh import background
 
 

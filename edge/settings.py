@@ -24,6 +24,7 @@ class EdgeSettings(CommonSettings):
         "edge_host": "edge.host",
         "edge_port": "edge.port",
         "edge_workers": "edge.workers",
+        "edge_transport": "edge.transport",
         "edge_tls_cert": "edge.https_cert",
         "edge_tls_key": "edge.https_key",
         "rate_limit_url": "limits.store_url",

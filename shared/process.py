@@ -1,7 +1,6 @@
 """What every `__main__` does around its service: settings, logs, the event loop, and an orderly end."""
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -54,12 +53,3 @@ async def _until_signalled(
 
     async with tracing(name):
         await run(settings, stop)
-
-
-def settle() -> None:
-    """Takes what starting made out of the garbage collector's sight; called once a process serves.
-
-    It lives as long as the process does, and looking through it again stops every call for as long as 0.2 s.
-    """
-    gc.collect()
-    gc.freeze()

@@ -161,7 +161,7 @@ class Caller:
             headers.body_offset(metadata),
         )
 
-    async def trailers_of(self, call: Any) -> list[Header]:
+    async def trailers_of(self, call: Call) -> list[Header]:
         """Return the trailers of a call that has ended."""
         return self._headers.of_end(await call.trailing_metadata() or ())
 

@@ -6,7 +6,8 @@ import sys
 
 from services.chat.server import serving
 from services.chat.settings import ChatSettings
-from shared.process import main, settle
+from shared.heap import settle
+from shared.process import main
 
 
 async def run(settings: ChatSettings, stop: asyncio.Event) -> None:
