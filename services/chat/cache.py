@@ -38,7 +38,7 @@ class ResponseCache:
             self._kept[key] = encoded
 
 
-def cache_key(user_id: str, dialect: str, model: str, body: Mapping[str, Any]) -> bytes:
+def cache_key(user_id: str, dialect: str, model: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> bytes:
     """Returns what two requests have in common that are the same: the SHA-256 of all that makes the reply."""
-    said = orjson.dumps({**body, "model": model}, option=orjson.OPT_SORT_KEYS)
+    said = orjson.dumps([{**body, "model": model}, headers], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(b"\n".join((user_id.encode(), dialect.encode(), said))).digest()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
@@ -224,7 +224,8 @@ class BegunCall:
         When the provider or the caller breaks off, what arrived is booked, and stored as incomplete.
         """
         if self.told is not None:
-            yield _at_once(self.told)
+            for delta in _again(self.told):
+                yield delta
             return
         call, admission = self._call, self._start()
         answer = self._answer = self._calls.responder.stream(call.turn, call.selection, call.deadline)
@@ -295,6 +296,7 @@ class BegunCall:
             is_estimate=reply.usage is None,
             first_word_ms=first_word_ms,
             total_ms=total_ms,
+            conditions=admission.conditions,
         )
         exchange = call.exchange(reply, model.provider, model.id, True)
         told = Told(
@@ -343,6 +345,7 @@ class BegunCall:
             first_word_ms=first_word_ms,
             total_ms=self._elapsed(),
             error=error,
+            conditions=admission.conditions,
         )
         exchange = None
         if arrived is not None and arrived.has_content:
@@ -377,18 +380,19 @@ def _allowed(selection: Selection, caller: Principal) -> Selection:
     return replace(selection, fallbacks=[model for model in selection.fallbacks if may_use(caller, model)])
 
 
-def _at_once(told: Told) -> Delta:
+def _again(told: Told) -> Iterator[Delta]:
+    """Yields an answer as if it had just arrived: what was thought piece by piece, all else at once."""
     reply = told.reply
-    return Delta(
+    if not told.records:
+        for one in reply.thinking:
+            yield Delta(thinking=one.text, signature=one.signature, redacted=one.redacted)
+    yield Delta(
         text=reply.text,
         tool_calls=[
             ToolCallDelta(number, call.id, call.name, call.arguments) for number, call in enumerate(reply.tool_calls)
         ],
         finish_reason=reply.finish_reason,
         usage=reply.usage,
-        thinking="".join(one.text for one in reply.thinking),
-        signature=next((one.signature for one in reply.thinking if one.signature), ""),
-        redacted=next((one.redacted for one in reply.thinking if one.redacted), ""),
         records=told.records,
         other_choices=list(enumerate(reply.other_choices, start=1)),
     )

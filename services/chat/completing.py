@@ -2,9 +2,9 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from services.chat.cache import cache_key
@@ -17,7 +17,8 @@ from services.chat.metering import check_model
 from services.chat.records import stored_reply
 from services.chat.responding import Fallback
 from services.chat.selection import Selection
-from services.chat.turn import Reply
+from services.chat.turn import Reply, Turn
+from shared.errors import InvalidArgument
 from shared.identity.principal import Principal
 
 
@@ -101,7 +102,7 @@ class Completions:
             turn = request.same_dialect()
         else:
             turn, foreign = request.translated()
-            turn, unheeded = self._calls.responder.fit(turn, model)
+            turn, unheeded = self._fit(turn, model, request.field_names)
             left_out = (*foreign, *unheeded)
         place = Place.STATELESS if conversation_id is None else Place.KNOWN
 
@@ -122,16 +123,26 @@ class Completions:
                 is_stream=request.stream,
                 max_output_tokens=request.max_output_tokens,
                 once=asking.once,
-                cache_key=self._cache_key(request, model, asking),
+                cache_key=self._cache_key(request, turn, model, asking),
             )
         )
         return PreparedCompletion(request, begun, is_same_dialect, left_out, conversation_id)
 
-    def _cache_key(self, request: Asked, model: ModelSpec, asking: Asking) -> bytes | None:
+    def _fit(self, turn: Turn, model: ModelSpec, names: Mapping[str, str]) -> tuple[Turn, Sequence[str]]:
+        """Fits a turn to a model's provider, telling of its fields by the names of the client's dialect."""
+        try:
+            fitted, unheeded = self._calls.responder.fit(turn, model)
+        except InvalidArgument as error:
+            named = [replace(one, field=names.get(one.field, one.field)) for one in error.violations]
+            raise InvalidArgument.of(*named) from error
+        return fitted, [names.get(name, name) for name in unheeded]
+
+    def _cache_key(self, request: Asked, turn: Turn, model: ModelSpec, asking: Asking) -> bytes | None:
         if not self._calls.cache.is_on or not asking.may_be_cached or not request.keeps_content:
             return None
         name = f"{model.provider}/{model.id}"
-        return cache_key(asking.caller.user_id, request.dialect.value, name, request.body)
+        headers = turn.original.headers if turn.original is not None else {}
+        return cache_key(asking.caller.user_id, request.dialect.value, name, request.body, headers)
 
     async def answer(self, prepared: PreparedCompletion) -> Completed:
         """Returns the response, once the reply is stored."""

@@ -12,7 +12,7 @@ import orjson
 
 from services.chat.catalogue import ModelSpec
 from services.chat.ledger import Entry, Exchange, Ledger, Limits, Opening, Refused, Settlement, State
-from services.chat.pricing import PriceBook
+from services.chat.pricing import Conditions, PriceBook
 from services.chat.tokens import most_tokens, turn_tokens
 from services.chat.turn import Turn, Usage
 from services.chat.unseen import has_unseen_input, tools_of_the_provider
@@ -26,6 +26,8 @@ MAX_LATE = 1_000
 """Most settlements that wait for a database that is away; those beyond become interrupted calls in the ledger."""
 LATE_SECONDS = 1.0
 
+_TIERS = frozenset({"priority", "flex", "batch", "fast", "ultrafast"})
+"""Ways of being served that have prices of their own somewhere; any other word changes no price."""
 NOTHING = Decimal(0)
 NO_LIMITS = Limits()
 _OWNERS = {"key": "this key's", "user": "this user's", "platform": "the platform's"}
@@ -50,11 +52,15 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A call that may be made. `estimate` is how many tokens were counted against its key's rate."""
+    """A call that may be made. `estimate` is how many tokens were counted against its key's rate.
+
+    `conditions` are what of its request changes its price.
+    """
 
     opening: Opening
     caller: Principal
     estimate: int
+    conditions: Conditions = ()
 
 
 class Meter:
@@ -123,7 +129,7 @@ class Meter:
         if refused := await self.ledger.open(opening):
             assert amount is not None
             raise _over_budget(refused, amount)
-        return Admission(opening, caller, estimate)
+        return Admission(opening, caller, estimate, conditions_of(turn))
 
     def lease(self, now: dt.datetime, seconds: float) -> dt.datetime:
         """Returns when a call that begins now and may take so many seconds counts as interrupted."""
@@ -193,12 +199,13 @@ class Meter:
         first_word_ms: float | None = None,
         total_ms: float | None = None,
         error: str = "",
+        conditions: Conditions = (),
     ) -> Entry:
-        """Prices what was used, by the prices at the time at which the call began."""
+        """Prices what was used, by the prices at the time at which the call began and under its conditions."""
         cost: Decimal | None = NOTHING
         pricing = []
         for one in used:
-            prices = self.prices.at(one.provider, one.model, opening.created_at)
+            prices = self.prices.at(one.provider, one.model, opening.created_at, conditions)
             cost = None if prices is None or cost is None else cost + prices.cost(one.usage)
             pricing.append(
                 {
@@ -237,14 +244,14 @@ class Meter:
         )
 
     def _worst(self, turn: Turn, candidates: Sequence[ModelSpec], max_output_tokens: int | None) -> Decimal:
-        now = self.now()
+        now, conditions = self.now(), conditions_of(turn)
         if places := tools_of_the_provider(turn):
             what = "is run by the provider, and what that costs is not known before; a budget must hold this call"
             raise InvalidArgument.of(*(Violation(place, what) for place in places))
         stated, has_more = most_tokens(turn), has_unseen_input(turn)
         worst = NOTHING
         for model in candidates:
-            prices = self.prices.at(model.provider, model.id, now)
+            prices = self.prices.at(model.provider, model.id, now, conditions)
             if prices is None:
                 raise PermissionDenied(
                     f"the price of {model.id} is not known, and a budget must hold this call; name a model with a "
@@ -288,6 +295,14 @@ def _window(model: ModelSpec) -> int:
             "call: send the whole input"
         )
     return model.context_window
+
+
+def conditions_of(turn: Turn) -> Conditions:
+    """Returns what of a request changes its price: a dearer or cheaper way of being served that it asks for."""
+    if turn.original is None:
+        return ()
+    body = turn.original.body
+    return tuple((name, body[name]) for name in ("service_tier", "speed") if body.get(name) in _TIERS)
 
 
 def check_model(caller: Principal, model: ModelSpec) -> None:

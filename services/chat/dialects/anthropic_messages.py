@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from services.chat.dialects import anthropic_content, anthropic_tools
 from services.chat.dialects.anthropic_losses import Losses
@@ -58,6 +58,12 @@ class MessagesRequest:
     headers: Mapping[str, str]
     request_id: str
     dialect = Dialect.MESSAGES
+    field_names: ClassVar[Mapping[str, str]] = {
+        "stop": "stop_sequences",
+        "response_format": "output_config.format",
+        "reasoning_effort": "output_config.effort",
+        "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+    }
     end_marker = b""
     keeps_content = True
 

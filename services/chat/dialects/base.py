@@ -45,6 +45,11 @@ class Asked(Protocol):
         ...
 
     @property
+    def field_names(self) -> Mapping[str, str]:
+        """What the dialect calls fields of a Turn, as they are named when a provider does not heed them."""
+        ...
+
+    @property
     def body(self) -> Mapping[str, Any]:
         """What the client sent."""
         ...

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from services.chat.dialects import openai_checks as checks
 from services.chat.dialects import openai_content
@@ -96,6 +96,7 @@ class CompletionRequest:
 
     body: Mapping[str, Any]
     dialect = Dialect.CHAT_COMPLETIONS
+    field_names: ClassVar[Mapping[str, str]] = {}
     end_marker = DONE
 
     @property

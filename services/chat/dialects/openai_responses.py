@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 from services.chat.dialects import openai_checks as checks
 from services.chat.dialects import openai_responses_input as conversation
@@ -77,6 +77,11 @@ class ResponseRequest:
     _numbers: Iterator[int] = field(default_factory=count, repr=False, compare=False)
     """Numbers of the events of the stream."""
     dialect = Dialect.RESPONSES
+    field_names: ClassVar[Mapping[str, str]] = {
+        "response_format": "text.format",
+        "reasoning_effort": "reasoning.effort",
+        "max_tokens": "max_output_tokens",
+    }
     end_marker = b""
 
     @property

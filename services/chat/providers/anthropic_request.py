@@ -1,5 +1,6 @@
 """Turns as Anthropic's messages API takes them."""
 
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,6 +35,7 @@ EFFORTS: Mapping[str, str] = {
     "xhigh": "xhigh",
     "max": "max",
 }
+PDF = "application/pdf"
 _TOOL_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
@@ -130,7 +132,20 @@ def _part(part: Part, number: int) -> dict[str, Any]:
 def _document(document: Document) -> dict[str, Any]:
     if document.url:
         return {"type": "url", "url": document.url}
-    return {"type": "base64", "media_type": document.media_type, "data": document.data}
+    if document.media_type.startswith("text/"):
+        return {"type": "text", "media_type": "text/plain", "data": _decoded(document)}
+    if document.media_type != PDF:
+        raise InvalidArgument.field(
+            "messages", f"Claude takes documents of {PDF} and text/*, not {document.media_type[:64]}"
+        )
+    return {"type": "base64", "media_type": PDF, "data": document.data}
+
+
+def _decoded(document: Document) -> str:
+    try:
+        return base64.b64decode(document.data, validate=True).decode()
+    except ValueError as error:
+        raise InvalidArgument.field("messages", "a text document must be UTF-8 in base64") from error
 
 
 def _source(image: Image, number: int) -> dict[str, Any]:

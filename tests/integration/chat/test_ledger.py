@@ -136,6 +136,18 @@ class TestCalls:
             [row] = await ledger_of(client)
         assert (row["cost_usd"], row["input_tokens"]) == (None, 7)
 
+    async def test_a_dearer_way_of_being_served_is_booked_at_its_own_price(
+        self, running_chat: Running, auth: Auth, openai_upstream: ScriptedProvider
+    ):
+        openai_upstream.script = lambda exchange: exchange.reply(200, openai_completion("hello"))
+        settings = {"openai_api_key": "k", "openai_base_url": openai_upstream.url, "openai_models": ("gpt-6-astra",)}
+        async with running_chat(**settings) as address, connect(address) as channel:
+            client = Client(channel, (("x-api-key", await auth.new_key()),), auth.owner_url)
+            for tier in ("auto", "priority"):
+                await client.complete({**ASK, "model": "gpt-6-astra", "service_tier": tier})
+            plain, dear = await ledger_of(client)
+        assert dear["cost_usd"] == 2 * plain["cost_usd"] > 0
+
     async def test_the_local_provider_is_free(self, client: Client):
         await client.complete({**ASK, "model": "local-echo"})
         [row] = await ledger_of(client)

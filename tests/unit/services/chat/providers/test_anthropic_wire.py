@@ -1,5 +1,8 @@
 """Requests and replies of Anthropic's messages API."""
 
+import base64
+from typing import Any
+
 import orjson
 import pytest
 
@@ -8,6 +11,7 @@ from services.chat.providers.anthropic_request import DEFAULT_MAX_TOKENS, encode
 from services.chat.turn import (
     Delta,
     Dialect,
+    Document,
     FinishReason,
     Image,
     Message,
@@ -295,3 +299,19 @@ def test_an_error_in_the_stream_keeps_its_class():
     assert decoder.decode([event("error", error={"type": "overloaded_error", "message": "m"})]) == []
     with pytest.raises(Unavailable):
         decoder.check_end()
+
+
+def document(media_type: str, data: bytes) -> dict[str, Any]:
+    parts = (Document(media_type=media_type, data=base64.b64encode(data).decode()),)
+    [message] = orjson.loads(encode_request(Turn([Message(Role.USER, parts)]), "m", stream=False))["messages"]
+    source: dict[str, Any] = message["content"][0]["source"]
+    return source
+
+
+def test_documents_go_as_the_kinds_that_claude_takes():
+    assert document("application/pdf", b"%PDF")["type"] == "base64"
+    assert document("text/csv", "ä,b".encode()) == {"type": "text", "media_type": "text/plain", "data": "ä,b"}
+    with pytest.raises(InvalidArgument, match="Claude takes documents of application/pdf and text"):
+        document("application/msword", b"x")
+    with pytest.raises(InvalidArgument, match="must be UTF-8"):
+        document("text/plain", b"\xff")
