@@ -1,5 +1,6 @@
 """Making spans, without a process around it."""
 
+import threading
 import time
 
 import pytest
@@ -12,10 +13,16 @@ from shared.tracing import MAX_HEADER, Tracing, end
 def tracing(monkeypatch: pytest.MonkeyPatch):
     """Spans for a collector that is away."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    # What still tries to send at the end of a test must not go on beside the next ones.
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
+    before = set(threading.enumerate())
     made = Tracing("test", flush_seconds=0.2)
     yield made
     made.close()
     telemetry.trace_context.set(())
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5.0)
+        assert not thread.is_alive(), thread.name
 
 
 def test_a_collector_that_is_away_does_not_hold_up_the_end(tracing: Tracing):
