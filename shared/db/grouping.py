@@ -11,6 +11,10 @@ from shared.errors import Unavailable
 
 MAX_GROUP = 128
 """Most items of one write: a group takes milliseconds, and whoever comes behind it waits no longer."""
+GATHER_SECONDS = 0.0004
+MAX_GATHER_SECONDS = 0.003
+"""Where several came together, the next group waits for more: 0.4 ms for each of the last one, and 3 ms at the most. A
+write costs the database and its client a few times as much as a row of it, and a lone caller waits for nothing."""
 MAX_WAITING = 10_000
 """Most items that wait; more than that is several seconds of work, and the caller had better come again."""
 
@@ -50,8 +54,12 @@ class GroupedWriter(Generic[Item, Result]):
             await asyncio.wait([self._worker])
 
     async def _work(self) -> None:
+        last = 0
         try:
             while self._waiting:
+                if last > 1 and len(self._waiting) < MAX_GROUP:
+                    await asyncio.sleep(min(last * GATHER_SECONDS, MAX_GATHER_SECONDS))
+                last = len(self._waiting)
                 group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
                 await self._write_group(group)
         finally:
