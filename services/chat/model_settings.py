@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from services.chat.catalogue import CAPABILITIES
-from services.chat.pricing import Override, PriceList, Rates, Tier
+from services.chat.pricing import Override, PriceList, Rates, Tier, for_a_million_ms
 
 BEGINNING = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 """From when a price holds that has no date."""
@@ -15,6 +15,7 @@ BEGINNING = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 SOURCE = "configuration"
 
 Price = Annotated[Decimal, Field(ge=0)]
+_KINDS = tuple(name for name in Rates.__dataclass_fields__ if name != "audio_ms")
 
 
 def _day_or_moment(value: Any) -> Any:
@@ -26,7 +27,10 @@ def _day_or_moment(value: Any) -> Any:
 
 
 class _Rates(BaseModel):
-    """USD for a million tokens; what is not stated costs what the wider kind does."""
+    """USD for a million tokens; what is not stated costs what the wider kind does.
+
+    `characters` is for a million of them that are spoken, `audio_hour` for an hour that is listened to.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,10 +42,17 @@ class _Rates(BaseModel):
     input_audio: Price | None = None
     output_audio: Price | None = None
     reasoning: Price | None = None
+    input_image: Price | None = None
+    output_image: Price | None = None
+    characters: Price | None = None
+    audio_hour: Price | None = None
 
     def stated(self) -> dict[str, Decimal]:
         """Returns the prices that are stated."""
-        return {name: price for name in Rates.__dataclass_fields__ if (price := getattr(self, name)) is not None}
+        stated = {name: price for name in _KINDS if (price := getattr(self, name)) is not None}
+        if self.audio_hour is not None:
+            stated["audio_ms"] = for_a_million_ms(self.audio_hour)
+        return stated
 
 
 class TierSettings(_Rates):

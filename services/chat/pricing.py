@@ -31,14 +31,18 @@ Conditions = tuple[tuple[str, str], ...]
 
 # Wide enough for any sum of whole tokens at any price, so nothing is ever rounded.
 _EXACT = Context(prec=100)
+_MILLION_MS_IN_AN_HOUR = Decimal("3.6")
+_SMALLEST = Decimal(1).scaleb(-MAX_DIGITS)
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
     """Prices of the kinds of tokens, USD for a million; None where a kind costs what the wider one does.
 
-    Cached input, cache writes and input audio are kinds of input (`cache_write_1h` of cache writes), reasoning and
-    output audio kinds of output. Raises ValueError for a price that is negative or no number.
+    Cached input, cache writes, input audio and images are kinds of input (`cache_write_1h` of cache writes), reasoning,
+    output audio and images kinds of output. `characters` and `audio_ms` are for a million characters to be spoken and a
+    million milliseconds of sound; None where these are not paid for. Raises ValueError for a price that is negative or
+    no number.
     """
 
     input: Decimal
@@ -49,6 +53,10 @@ class Rates:
     input_audio: Decimal | None = None
     output_audio: Decimal | None = None
     reasoning: Decimal | None = None
+    input_image: Decimal | None = None
+    output_image: Decimal | None = None
+    characters: Decimal | None = None
+    audio_ms: Decimal | None = None
 
     def __post_init__(self) -> None:
         for name, price in self.stated().items():
@@ -80,6 +88,10 @@ class _Band:
     output: int
     output_audio: int
     reasoning: int
+    input_image: int
+    output_image: int
+    characters: int
+    audio_ms: int
     dearest_input: int
     dearest_output: int
 
@@ -126,27 +138,43 @@ class PriceList:
         band = self._bands[bisect.bisect_left(self._starts, tokens)] if self._starts else self._bands[0]
         cached, written, heard = usage.cached_input_tokens, usage.cache_write_tokens, usage.input_audio_tokens
         thought, said = usage.reasoning_tokens, usage.output_audio_tokens
+        seen, drawn = usage.input_image_tokens, usage.output_image_tokens
         total = self._request
-        if cached or written or heard:
+        if cached or written or heard or seen:
             written_1h = usage.cache_write_1h_tokens
             total += (
                 cached * band.cached_input
                 + max(written - written_1h, 0) * band.cache_write
                 + written_1h * band.cache_write_1h
                 + heard * band.input_audio
-                + max(tokens - cached - max(written, written_1h) - heard, 0) * band.input
+                + seen * band.input_image
+                + max(tokens - cached - max(written, written_1h) - heard - seen, 0) * band.input
             )
         else:
             total += tokens * band.input
-        if thought or said:
-            plain = max(usage.output_tokens - thought - said, 0)
-            total += thought * band.reasoning + said * band.output_audio + plain * band.output
+        if thought or said or drawn:
+            plain = max(usage.output_tokens - thought - said - drawn, 0)
+            total += thought * band.reasoning + said * band.output_audio + drawn * band.output_image
+            total += plain * band.output
         else:
             total += usage.output_tokens * band.output
+        if usage.characters or usage.audio_ms:
+            total += usage.characters * band.characters + usage.audio_ms * band.audio_ms
         return Decimal(total).scaleb(self._exponent, _EXACT)
 
+    def knows(self, usage: Usage) -> bool:
+        """Whether all that was used has a price: some models are paid by the token, some by the character or time."""
+        rates = self.rates
+        if (usage.characters and rates.characters is None) or (usage.audio_ms and rates.audio_ms is None):
+            return False
+        by_another_measure = rates.characters is not None or rates.audio_ms is not None
+        return not (usage.total_tokens and by_another_measure and not (rates.input or rates.output))
+
     def worst(self, input_tokens: int, output_tokens: int) -> Decimal:
-        """Returns the most that a call of at most so many tokens can cost, in USD: all of the dearest kind and tier."""
+        """Returns the most that a call of at most so many tokens can cost, in USD: all of the dearest kind and tier.
+
+        What is paid by another measure comes on top.
+        """
         dearest = 0
         for number, band in enumerate(self._bands):
             if number and input_tokens <= self._starts[number - 1]:
@@ -250,6 +278,14 @@ class PriceBook:
         return Published(published.prices, min(ends, default=None))
 
 
+def for_a_million_ms(hour: Decimal) -> Decimal:
+    """Returns the price of a million milliseconds, of that of an hour.
+
+    Where it has no end it is rounded, to a part of a dollar that no call reaches.
+    """
+    return (hour / _MILLION_MS_IN_AN_HOUR).quantize(_SMALLEST).normalize()
+
+
 def _compile(rates: Rates, digits: int) -> _Band:
     def whole(price: Decimal) -> int:
         return int(price.scaleb(digits, _EXACT))
@@ -264,14 +300,18 @@ def _compile(rates: Rates, digits: int) -> _Band:
         "cache_write": cache_write,
         "cache_write_1h": resolved(rates.cache_write_1h, cache_write),
         "input_audio": resolved(rates.input_audio, plain_input),
+        "input_image": resolved(rates.input_image, plain_input),
     }
     spoken = {
         "output_audio": resolved(rates.output_audio, plain_output),
         "reasoning": resolved(rates.reasoning, plain_output),
+        "output_image": resolved(rates.output_image, plain_output),
     }
     return _Band(
         input=plain_input,
         output=plain_output,
+        characters=resolved(rates.characters, 0),
+        audio_ms=resolved(rates.audio_ms, 0),
         dearest_input=max(plain_input, *kinds.values()),
         dearest_output=max(plain_output, *spoken.values()),
         **kinds,

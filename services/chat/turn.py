@@ -188,7 +188,8 @@ class Usage:
     """Tokens that a reply used.
 
     Tokens read from a provider's cache, written to it (`…_1h_…`: those of them to be kept for an hour) and those of
-    sound are part of the input; reasoning tokens and those of sound are part of the output.
+    sound and images are part of the input; reasoning tokens and those of sound and images are part of the output.
+    Characters to be spoken and milliseconds of sound that was listened to are no tokens.
     """
 
     input_tokens: int = 0
@@ -199,6 +200,10 @@ class Usage:
     cache_write_1h_tokens: int = 0
     input_audio_tokens: int = 0
     output_audio_tokens: int = 0
+    input_image_tokens: int = 0
+    output_image_tokens: int = 0
+    characters: int = 0
+    audio_ms: int = 0
 
     @property
     def total_tokens(self) -> int:

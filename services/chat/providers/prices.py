@@ -9,7 +9,7 @@ from decimal import Decimal
 from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ModelInfo, ModelPrice, StartDateConstraint, TieredPrices, TimeOfDateConstraint
 
-from services.chat.pricing import Conditions, PriceList, Published, Publisher, Rates, Tier
+from services.chat.pricing import Conditions, PriceList, Published, Publisher, Rates, Tier, for_a_million_ms
 
 UNCLEAR = dt.timedelta(minutes=1)
 """How long prices are kept that change by a rule which is not known here."""
@@ -23,6 +23,10 @@ _KINDS = {
     "input_audio": "input_audio_mtok",
     "output_audio": "output_audio_mtok",
     "reasoning": "output_reasoning_mtok",
+    "input_image": "input_image_mtok",
+    "output_image": "output_image_mtok",
+    "characters": "input_mchars",
+    "audio_ms": "input_audio_hours",
 }
 _THOUSAND = 1000
 
@@ -70,7 +74,7 @@ def publishes(provider_id: str) -> bool:
 def publisher(*, provider_id: str | None = None, base_url: str | None = None) -> Publisher:
     """Returns the published prices of a provider, named by the library's id or by its address.
 
-    What is not priced by the token (sound by the hour, say) is not known here.
+    Known are prices by the token, by the character that is spoken, and by the time that is listened to.
     """
     source = f"genai-prices {importlib.metadata.version('genai-prices')}"
 
@@ -88,11 +92,14 @@ def publisher(*, provider_id: str | None = None, base_url: str | None = None) ->
 
 
 def _compile(prices: ModelPrice, source: str) -> PriceList | None:
-    if prices.input_mtok is None:
+    stated = {kind: price for kind, name in _KINDS.items() if (price := getattr(prices, name, None)) is not None}
+    if not stated.keys() & {"input", "characters", "audio_ms"}:
         return None
-    stated = {kind: price for kind, name in _KINDS.items() if (price := getattr(prices, name)) is not None}
-    # What embeds has no output, and no price for it.
+    # What is paid by another measure has no price for tokens, and what embeds none for output.
+    stated.setdefault("input", Decimal(0))
     stated.setdefault("output", Decimal(0))
+    if "audio_ms" in stated:
+        stated["audio_ms"] = for_a_million_ms(_at(stated["audio_ms"], 0))
     starts = sorted(
         {tier.start for price in stated.values() if isinstance(price, TieredPrices) for tier in price.tiers}
     )

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from services.chat.pricing import FREE, Override, PriceBook, PriceList, Published, Rates, Tier, free
+from services.chat.pricing import FREE, Override, PriceBook, PriceList, Published, Rates, Tier, for_a_million_ms, free
 from services.chat.turn import Usage
 
 NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
@@ -145,3 +145,30 @@ def test_the_operators_prices_hold_from_their_day_on():
     assert days == [flat(1), *[flat(200)] * 5, *[flat(300)] * 2]
     assert book.at("else", "own", NOW + 2 * DAY) is None
     assert book.at("else", "own", NOW + 3 * DAY) == flat(300)
+
+
+class TestOtherMeasures:
+    SPOKEN = PriceList(Rates(Decimal(0), Decimal(0), characters=Decimal(15)))
+    LISTENED = PriceList(Rates(Decimal(0), Decimal(0), audio_ms=for_a_million_ms(Decimal("0.36"))))
+
+    def test_characters_and_time_cost_what_they_do(self):
+        assert self.SPOKEN.cost(Usage(characters=1000)) == Decimal("0.015")
+        assert self.LISTENED.cost(Usage(audio_ms=3_600_000)) == Decimal("0.36")
+
+    def test_images_are_kinds_of_input_and_output(self):
+        prices = PriceList(Rates(Decimal(1), Decimal(2), input_image=Decimal(3), output_image=Decimal(4)))
+        usage = Usage(1_000_000, 1_000_000, input_image_tokens=500_000, output_image_tokens=250_000)
+        assert prices.cost(usage) == Decimal("0.5") + Decimal("1.5") + Decimal("1.5") + 1
+        assert PriceList.from_json(prices.to_json()).cost(usage) == prices.cost(usage)
+
+    def test_what_has_no_price_by_its_measure_is_known_to_have_none(self):
+        assert self.SPOKEN.knows(Usage(characters=1))
+        assert not self.SPOKEN.knows(Usage(1, 1))
+        assert not self.SPOKEN.knows(Usage(audio_ms=1))
+        assert not flat(1).knows(Usage(characters=1))
+        assert flat(1).knows(Usage(1, 1))
+        assert FREE.knows(Usage(1, 1))
+
+    def test_a_price_without_an_end_is_rounded_where_nobody_sees_it(self):
+        prices = PriceList(Rates(Decimal(0), Decimal(0), audio_ms=for_a_million_ms(Decimal(1))))
+        assert abs(prices.cost(Usage(audio_ms=3_600_000)) - 1) < Decimal("1e-18")

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import random
+from dataclasses import replace
 from decimal import Decimal
 
 import genai_prices
@@ -20,13 +21,9 @@ WITHOUT_TOKENS = {
     "gpt-live-transcribe",
     "gpt-realtime-translate",
     "gpt-realtime-whisper",
-    "gpt-transcribe",
     "moderation",
-    "tts-1",
-    "tts-1-hd",
-    "whisper-1",
 }
-"""OpenAI's models that are priced by the hour or the character, or not at all."""
+"""OpenAI's models that are priced by the length of a conversation, or not at all."""
 
 
 def models_of(provider_id):
@@ -37,16 +34,16 @@ def models_of(provider_id):
 
 
 def random_usage(chance, stated):
-    """A usage whose parts are parts: cached and written input and sound of the input, and so on."""
+    """A usage whose parts are parts: cached and written input, sound and images of the input, and so on."""
     input_tokens = chance.choice((0, 1, 999, 100_000, 199_999, 200_000, 272_001, chance.randrange(1_000_000)))
     output_tokens = chance.choice((0, 1, 500, chance.randrange(100_000)))
     left = input_tokens
     parts = []
-    for _ in range(3):
+    for _ in range(4):
         part = chance.choice((0, 0, left, chance.randint(0, left)))
         left -= part
         parts.append(part)
-    cached, written, heard = parts
+    cached, written, heard, seen = parts
     said = chance.choice((0, 0, chance.randint(0, output_tokens)))
     usage = Usage(
         input_tokens=input_tokens,
@@ -56,7 +53,11 @@ def random_usage(chance, stated):
         cache_write_1h_tokens=chance.choice((0, chance.randint(0, written))) if "cache_write_1h_mtok" in stated else 0,
         input_audio_tokens=heard if "input_audio_mtok" in stated else 0,
         output_audio_tokens=said if "output_audio_mtok" in stated else 0,
-        reasoning_tokens=chance.randint(0, output_tokens - said),
+        reasoning_tokens=0 if "output_image_mtok" in stated else chance.randint(0, output_tokens - said),
+        input_image_tokens=seen if "input_image_mtok" in stated else 0,
+        output_image_tokens=chance.randint(0, output_tokens - said) if "output_image_mtok" in stated else 0,
+        characters=chance.randrange(10_000) if "input_mchars" in stated else 0,
+        audio_ms=chance.randrange(10_000_000) if "input_audio_hours" in stated else 0,
     )
     theirs = genai_prices.Usage(
         input_tokens=usage.input_tokens,
@@ -68,6 +69,12 @@ def random_usage(chance, stated):
         cache_audio_read_tokens=0,
         output_audio_tokens=usage.output_audio_tokens,
         output_reasoning_tokens=usage.reasoning_tokens,
+        input_image_tokens=usage.input_image_tokens,
+        cache_image_read_tokens=0,
+        output_image_tokens=usage.output_image_tokens,
+        input_characters=usage.characters,
+        input_audio_seconds=Decimal(usage.audio_ms) / 1000,
+        audio_seconds=Decimal(usage.audio_ms) / 1000,
     )
     return usage, theirs
 
@@ -96,7 +103,8 @@ def test_every_call_costs_what_the_library_says(provider_id):
                 for _ in range(4):
                     ours, theirs = random_usage(chance, stated)
                     assert prices.cost(ours) == found.model_price.calc_price(theirs)["total_price"], (model, ours)
-                    assert prices.cost(ours) <= prices.worst(ours.input_tokens, ours.output_tokens)
+                    tokens = replace(ours, characters=0, audio_ms=0)
+                    assert prices.cost(tokens) <= prices.worst(ours.input_tokens, ours.output_tokens)
                     compared += 1
     assert compared > 1000
 
