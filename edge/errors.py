@@ -11,12 +11,13 @@ from edge.transcoding.errors import ErrorStyle, Status, StatusStyle
 PLAIN, OPENAI, ANTHROPIC = "plain", "openai", "anthropic"
 
 JSON = "application/json"
-BAD_UPSTREAM = "BAD_UPSTREAM"
+_STATUSES = {"BAD_UPSTREAM": 502, "FILE_TOO_LARGE": 413}
+"""Statuses by the reasons that ask for them."""
 
 
 def http_status(status: Status) -> int | None:
     """Returns the HTTP status that a reason asks for, None for that of the table: a provider's nonsense is 502."""
-    return 502 if _reason(status.details) == BAD_UPSTREAM else None
+    return _STATUSES.get(_reason(status.details))
 
 
 def style_of_path(path: str) -> str:

@@ -2,11 +2,11 @@
 
 import datetime as dt
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from shared.errors import GaiaError, NotFound, Unavailable
+from shared.errors import GaiaError, InvalidArgument, NotFound, Unavailable
 
 CAPABILITIES = (
     "chat",
@@ -25,6 +25,8 @@ LONG_CONTEXT_TOKENS = 200_000
 """A window from which a model counts as `long_context`."""
 
 NEAR_NAMES = 3
+MOST_NAMED = 6
+"""Models that an error names where any would do."""
 
 
 def in_order(capabilities: Iterable[str]) -> tuple[str, ...]:
@@ -59,6 +61,10 @@ class ProviderSpec:
     """A provider. Without credentials, `missing_setting` names what is missing, and there are no models.
 
     An `unreachable` one tells its models itself, and did not yet.
+
+    `makers` are models that make something else than replies: their capabilities are kinds of
+    `services.chat.media.kinds`, and no chat is given to them. Where `makes_anything`, what the models can do beside
+    chatting is not known, and each may be asked.
     """
 
     id: str
@@ -66,6 +72,8 @@ class ProviderSpec:
     models: tuple[ModelSpec, ...] = ()
     default_model: str = ""
     missing_setting: str = ""
+    makers: tuple[ModelSpec, ...] = ()
+    makes_anything: bool = False
     aliases: tuple[str, ...] = ()
     unreachable: bool = False
     capabilities: tuple[str, ...] = field(init=False)
@@ -103,6 +111,7 @@ class Catalogue:
         self.providers = tuple(providers)
         self._providers = {name: provider for provider in providers for name in (provider.id, *provider.aliases)}
         self._models: dict[str, ModelSpec] = {}
+        self._makers: dict[str, ModelSpec] = {}
         self._of_provider: dict[str, dict[str, ModelSpec]] = {}
         for provider in providers:
             own = {model.id: model for model in provider.models}
@@ -111,11 +120,17 @@ class Catalogue:
                 self._models.setdefault(model.id, model)
                 for name in (provider.id, *provider.aliases):
                     self._models.setdefault(f"{name}/{model.id}", model)
+            for model in provider.makers:
+                for name in (model.id, *(f"{one}/{model.id}" for one in (provider.id, *provider.aliases))):
+                    self._makers.setdefault(name, model)
+        self.makers = tuple(model for provider in providers for model in provider.makers)
         self.models = tuple(model for provider in providers for model in provider.models)
         incomplete = any(provider.unreachable for provider in providers)
         for alias, target in (aliases or {}).items():
             if target in self._models:
                 self._models[alias] = self._models[target]
+            elif target in self._makers:
+                self._makers[alias] = self._makers[target]
             elif not incomplete:
                 raise ValueError(f"the alias {alias} stands for {target}, which no configured provider offers")
         if default_model in self._models:
@@ -182,6 +197,31 @@ class Catalogue:
             raise self._unknown_model(name)
         return model
 
+    def maker(self, kind: str, name: str) -> ModelSpec:
+        """Returns a model that makes something, by id or `provider/model`; without a name the first one that can.
+
+        Raises NotFound that names near ones, or InvalidArgument that names those that can.
+        """
+        able = [model for model in self.makers if kind in model.capabilities]
+        if not name and able:
+            return able[0]
+        model = self._makers.get(name)
+        if model is not None and kind in model.capabilities:
+            return model
+        model = self._models.get(name) or model
+        if model is None:
+            near = [one for one, offered in self._makers.items() if kind in offered.capabilities]
+            raise self._unknown_model(name, near)
+        if self._providers[model.provider].makes_anything:
+            return model
+        others = ", ".join(one.id for one in able[:MOST_NAMED])
+        instead = f"those that do are {others}" if others else "no configured provider has a model that does"
+        raise InvalidArgument.field("model", f"{model.id} of {model.provider} makes no {kind}; {instead}")
+
+    def known(self, name: str) -> ModelSpec:
+        """Returns a model of any sort, as `model` and `maker` do. Raises NotFound that names near ones."""
+        return self._models.get(name) or self._makers.get(name) or self.model(name)
+
     def model_of(self, provider: ProviderSpec, name: str) -> ModelSpec | None:
         """Returns a provider's model by id, `provider/model` or alias, None where it has no such model."""
         own = self._of_provider[provider.id].get(name)
@@ -194,8 +234,8 @@ class Catalogue:
         """Returns what a configured provider answers with when nothing is said."""
         return self._of_provider[provider.id][provider.default_model]
 
-    def _unknown_model(self, name: str) -> GaiaError:
-        near = difflib.get_close_matches(name.lower(), self._models, NEAR_NAMES, cutoff=0.5)
+    def _unknown_model(self, name: str, among: Collection[str] | None = None) -> GaiaError:
+        near = difflib.get_close_matches(name.lower(), among or self._models, NEAR_NAMES, cutoff=0.5)
         hint = f"near ones are {', '.join(near)}" if near else "GET /v1/models lists all"
         missing = [f"{one.id} ({one.missing_setting})" for one in self.providers if one.missing_setting]
         if missing:

@@ -71,7 +71,8 @@ def _openai(settings: ChatSettings, now: dt.datetime) -> ProviderSpec:
 
     elsewhere = settings.openai_base_url is not None
     models = models_openai.openai_models(OPENAI, now, only=settings.openai_models, keep_withdrawn=elsewhere)
-    return ProviderSpec(OPENAI, OPENAI_NAME, models, _preferred(models, models_openai.PREFERRED))
+    makers = models_openai.openai_makers(OPENAI, now, keep_withdrawn=elsewhere)
+    return ProviderSpec(OPENAI, OPENAI_NAME, models, _preferred(models, models_openai.PREFERRED), makers=makers)
 
 
 def _compatible(endpoint: CompatibleEndpoint, now: dt.datetime, told: Sequence[str] | None) -> ProviderSpec:
@@ -85,7 +86,7 @@ def _compatible(endpoint: CompatibleEndpoint, now: dt.datetime, told: Sequence[s
     models = models_openai.compatible_models(
         endpoint.id, endpoint.first_url, names, now, prices_of=endpoint.prices_of or None
     )
-    return ProviderSpec(endpoint.id, name, models, models[0].id)
+    return ProviderSpec(endpoint.id, name, models, models[0].id, makes_anything=True)
 
 
 def _publishers(settings: ChatSettings) -> dict[str, Publisher]:

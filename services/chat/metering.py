@@ -12,7 +12,7 @@ import orjson
 
 from services.chat.catalogue import ModelSpec
 from services.chat.ledger import Entry, Exchange, Ledger, Limits, Opening, Refused, Settlement, State
-from services.chat.pricing import Conditions, PriceBook
+from services.chat.pricing import Conditions, PriceBook, PriceList
 from services.chat.tokens import most_tokens, turn_tokens
 from services.chat.turn import Turn, Usage
 from services.chat.unseen import has_unseen_input, tools_of_the_provider
@@ -30,6 +30,7 @@ _TIERS = frozenset({"priority", "flex", "batch", "fast", "ultrafast"})
 """Ways of being served that have prices of their own somewhere; any other word changes no price."""
 NOTHING = Decimal(0)
 NO_LIMITS = Limits()
+_TEXT = Usage(1, 1)
 _OWNERS = {"key": "this key's", "user": "this user's", "platform": "the platform's"}
 
 
@@ -43,11 +44,11 @@ class Budgets:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a model used for a call, whole or not."""
+    """What a model used for a call, whole or not; None where that is not known."""
 
     provider: str
     model: str
-    usage: Usage
+    usage: Usage | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +106,54 @@ class Meter:
         Raises PermissionDenied for a model that the key may not use, ResourceExhausted for a rate or a budget,
         InvalidArgument where the cost has no known bound but a budget must hold it, Unavailable without the database.
         """
-        check_model(caller, candidates[0])
+        return await self.admit_measured(
+            call_id=call_id,
+            caller=caller,
+            request_id=request_id,
+            operation=operation,
+            model=candidates[0],
+            worst=lambda: self._worst(turn, candidates, max_output_tokens),
+            tokens=lambda: turn_tokens(turn),
+            is_stream=is_stream,
+            seconds=seconds,
+            advice="a lower max_tokens makes that less",
+            conditions=conditions_of(turn),
+        )
+
+    async def admit_measured(
+        self,
+        *,
+        call_id: uuid.UUID,
+        caller: Principal,
+        request_id: str,
+        operation: str,
+        model: ModelSpec,
+        worst: Callable[[], Decimal],
+        tokens: Callable[[], int],
+        is_stream: bool,
+        seconds: float,
+        advice: str,
+        conditions: Conditions = (),
+    ) -> Admission:
+        """Admits a call of which the caller knows the most that it can cost, and about how many tokens it takes.
+
+        Both are asked for only where something limits them. `advice` says what would make the cost less. Raises what
+        `admit` raises, and what `worst` does.
+        """
+        check_model(caller, model)
         limits = self._limits(caller)
-        amount = None
-        if limits.any:
-            amount = self._worst(turn, candidates, max_output_tokens)
+        amount = worst() if limits.any else None
         estimate = 0
         if caller.limits.tokens_per_minute is not None:
-            estimate = turn_tokens(turn)
+            estimate = tokens()
             await self._tokens.admit(caller, estimate)
         opening = self.opening(
             call_id=call_id,
             caller=caller,
             request_id=request_id,
             operation=operation,
-            provider=candidates[0].provider,
-            model=candidates[0].id,
+            provider=model.provider,
+            model=model.id,
             is_stream=is_stream,
             seconds=seconds,
             amount=amount,
@@ -128,8 +161,8 @@ class Meter:
         )
         if refused := await self.ledger.open(opening):
             assert amount is not None
-            raise _over_budget(refused, amount)
-        return Admission(opening, caller, estimate, conditions_of(turn))
+            raise _over_budget(refused, amount, advice)
+        return Admission(opening, caller, estimate, conditions)
 
     def lease(self, now: dt.datetime, seconds: float) -> dt.datetime:
         """Returns when a call that begins now and may take so many seconds counts as interrupted."""
@@ -206,12 +239,15 @@ class Meter:
         pricing = []
         for one in used:
             prices = self.prices.at(one.provider, one.model, opening.created_at, conditions)
-            cost = None if prices is None or cost is None else cost + prices.cost(one.usage)
+            if prices is None or one.usage is None or not prices.knows(one.usage):
+                prices = cost = None
+            elif cost is not None:
+                cost += prices.cost(one.usage)
             pricing.append(
                 {
                     "provider": one.provider,
                     "model": one.model,
-                    "usage": one.usage.stated(),
+                    "usage": {} if one.usage is None else one.usage.stated(),
                     "prices": None if prices is None else orjson.Fragment(prices.to_json()),
                 }
             )
@@ -219,7 +255,7 @@ class Meter:
             state=state,
             provider=provider,
             model=model,
-            usage=_sum(one.usage for one in used),
+            usage=_sum(one.usage for one in used if one.usage is not None),
             cost=cost,
             is_estimate=is_estimate,
             pricing=pricing or None,
@@ -243,6 +279,13 @@ class Meter:
             platform=self.budgets.platform,
         )
 
+    def prices_of(self, model: ModelSpec) -> PriceList:
+        """Returns what a model costs now. Raises PermissionDenied where nobody knows, and a budget has to."""
+        prices = self.prices.at(model.provider, model.id, self.now())
+        if prices is None:
+            raise _no_price(model)
+        return prices
+
     def _worst(self, turn: Turn, candidates: Sequence[ModelSpec], max_output_tokens: int | None) -> Decimal:
         now, conditions = self.now(), conditions_of(turn)
         if places := tools_of_the_provider(turn):
@@ -252,13 +295,8 @@ class Meter:
         worst = NOTHING
         for model in candidates:
             prices = self.prices.at(model.provider, model.id, now, conditions)
-            if prices is None:
-                raise PermissionDenied(
-                    f"the price of {model.id} is not known, and a budget must hold this call; name a model with a "
-                    "price, or have the operator give it one",
-                    reason="PRICE_UNKNOWN",
-                    metadata={"model": model.id},
-                )
+            if prices is None or not prices.knows(_TEXT):
+                raise _no_price(model)
             # A reply is part of the window, whose size is known more often than the longest reply.
             output_tokens = max_output_tokens or model.max_tokens or model.context_window
             if output_tokens is None and prices.worst(0, 1):
@@ -321,11 +359,20 @@ def may_use(caller: Principal, model: ModelSpec) -> bool:
     return caller.may_use_model(model.id) or caller.may_use_model(f"{model.provider}/{model.id}")
 
 
-def _over_budget(refused: Refused, amount: Decimal) -> ResourceExhausted:
+def _no_price(model: ModelSpec) -> PermissionDenied:
+    return PermissionDenied(
+        f"the price of {model.id} is not known, and a budget must hold this call; name a model with a price, "
+        "or have the operator give it one",
+        reason="PRICE_UNKNOWN",
+        metadata={"model": model.id},
+    )
+
+
+def _over_budget(refused: Refused, amount: Decimal, advice: str) -> ResourceExhausted:
     limit, left, needed = (f"{one.normalize():f}" for one in (refused.limit, refused.left, amount))
     return ResourceExhausted(
         f"{_OWNERS[refused.by]} budget of {limit} USD a month has {left} left, and this call may cost up to {needed}; "
-        "a lower max_tokens makes that less",
+        f"{advice}",
         reason="BUDGET_EXCEEDED",
         metadata={"budget": refused.by, "left_usd": left, "needed_usd": needed},
     )

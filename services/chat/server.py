@@ -13,6 +13,10 @@ from gaia.chat.v1 import (
     completion_service_pb2_grpc,
     conversation_service_pb2,
     conversation_service_pb2_grpc,
+    embedding_service_pb2,
+    embedding_service_pb2_grpc,
+    media_service_pb2,
+    media_service_pb2_grpc,
     message_service_pb2,
     message_service_pb2_grpc,
     model_service_pb2,
@@ -41,6 +45,7 @@ from services.chat.handlers_chat import ChatHandlers
 from services.chat.handlers_combined import CombinedChatHandlers
 from services.chat.handlers_completion import CompletionHandlers
 from services.chat.handlers_conversations import ConversationHandlers
+from services.chat.handlers_media import EmbeddingHandlers, MediaHandlers
 from services.chat.handlers_messages import MessageHandlers
 from services.chat.handlers_models import ModelHandlers
 from services.chat.handlers_personas import PersonaHandlers
@@ -49,6 +54,7 @@ from services.chat.handlers_providers import ProviderHandlers
 from services.chat.handlers_responses import ResponseHandlers
 from services.chat.handlers_usage import UsageHandlers
 from services.chat.ledger_postgres import PostgresLedger
+from services.chat.media.answering import MediaCalls
 from services.chat.metering import Budgets, Meter
 from services.chat.offer import utc_now
 from services.chat.offering import Offering, reloading
@@ -84,6 +90,8 @@ SERVICES = (
     completion_service_pb2.DESCRIPTOR.services_by_name["CompletionService"],
     response_service_pb2.DESCRIPTOR.services_by_name["ResponseService"],
     message_service_pb2.DESCRIPTOR.services_by_name["MessageService"],
+    embedding_service_pb2.DESCRIPTOR.services_by_name["EmbeddingService"],
+    media_service_pb2.DESCRIPTOR.services_by_name["MediaService"],
     provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"],
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
     usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"],
@@ -131,6 +139,7 @@ async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -
     chat = Chat(selector, calls, store, kept)
     completions = Completions(catalogue, calls)
     combined = Combined(selector, chat, completions, store)
+    media = MediaCalls(catalogue, calls)
     usage = PostgresUsage(database)
     longest = settings.provider_total_seconds
     certificates = load_certificates(settings)
@@ -169,6 +178,12 @@ async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -
                 ),
                 lambda server: message_service_pb2_grpc.add_MessageServiceServicer_to_server(
                     MessageHandlers(completions, Counting(catalogue, responder), longest), server
+                ),
+                lambda server: embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(
+                    EmbeddingHandlers(media, longest), server
+                ),
+                lambda server: media_service_pb2_grpc.add_MediaServiceServicer_to_server(
+                    MediaHandlers(media, longest), server
                 ),
                 lambda server: provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(
                     ProviderHandlers(catalogue, board, utc_now, usage), server

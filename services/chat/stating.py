@@ -31,8 +31,8 @@ def state(providers: Sequence[ProviderSpec], models: Mapping[str, ModelSettings]
     known: set[str] = set()
     changed = []
     for provider in providers:
-        specs = []
-        for spec in provider.models:
+        specs: list[ModelSpec] = []
+        for spec in (*provider.models, *provider.makers):
             names = [spec.id, *(f"{name}/{spec.id}" for name in (provider.id, *provider.aliases))]
             found = [models[name] for name in names if name in models]
             known.update(name for name in names if name in models)
@@ -43,7 +43,8 @@ def state(providers: Sequence[ProviderSpec], models: Mapping[str, ModelSettings]
                     prices[provider.id, spec.id] = [price.override() for price in settings.prices]
                 spec = _described(spec, settings)
             specs.append(_priced(spec, prices.get((provider.id, spec.id), ()), now))
-        changed.append(replace(provider, models=tuple(specs)))
+        count = len(provider.models)
+        changed.append(replace(provider, models=tuple(specs[:count]), makers=tuple(specs[count:])))
     return Stated(changed, prices, aliases, [name for name in models if name not in known])
 
 
@@ -56,6 +57,9 @@ def _described(spec: ModelSpec, settings: ModelSettings) -> ModelSpec:
         "deprecation_date": settings.deprecation_date,
     }
     spec = replace(spec, **{name: fact for name, fact in facts.items() if fact is not None})
+    if not spec.can(["chat"]):
+        # What it makes is what it is.
+        return spec
     if settings.capabilities is not None:
         able = in_order(settings.capabilities)
         return replace(spec, capabilities=able, supports_temperature="reasoning" not in able)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -18,20 +19,20 @@ class OpenAIModels:
     """`{"object": "list", "data": […]}` and its objects."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        objects = {name: _openai(name, model) for name, model in _names(catalogue)}
+        objects = {name: _openai(name, model) for name, model in _names((*catalogue.models, *catalogue.makers))}
         self.whole_list = orjson.dumps({"object": "list", "data": list(objects.values())})
         self._catalogue = catalogue
 
     def one(self, name: str) -> bytes:
         """Returns the object of a model under the name it was asked for. Raises NotFound."""
-        return orjson.dumps(_openai(name, self._catalogue.model(name)))
+        return orjson.dumps(_openai(name, self._catalogue.known(name)))
 
 
 class AnthropicModels:
     """`{"data": […], "has_more", "first_id", "last_id"}` and its objects."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        objects = [_anthropic(name, model) for name, model in _names(catalogue)]
+        objects = [_anthropic(name, model) for name, model in _names(catalogue.models)]
         ends = {"first_id": objects[0]["id"], "last_id": objects[-1]["id"]} if objects else {}
         empty = {"first_id": None, "last_id": None}
         self.whole_list = orjson.dumps({"data": objects, "has_more": False, **empty, **ends})
@@ -42,10 +43,10 @@ class AnthropicModels:
         return orjson.dumps(_anthropic(name, self._catalogue.model(name)))
 
 
-def _names(catalogue: Catalogue) -> list[tuple[str, ModelSpec]]:
+def _names(models: Iterable[ModelSpec]) -> list[tuple[str, ModelSpec]]:
     """Every model under its id, or under `provider/id` where another provider has the id already."""
     named: dict[str, ModelSpec] = {}
-    for model in catalogue.models:
+    for model in models:
         named[f"{model.provider}/{model.id}" if model.id in named else model.id] = model
     return list(named.items())
 

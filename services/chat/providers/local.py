@@ -5,16 +5,27 @@ counts a token for each run of letters or digits and for each other character th
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncGenerator, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Any
+
+import orjson
 
 from services.chat.catalogue import ModelSpec, ProviderSpec
+from services.chat.media import local_vectors
+from services.chat.media.kinds import Kind
+from services.chat.media.payload import Incoming, Payload
 from services.chat.turn import Delta, Dialect, FinishReason, Message, Reply, Role, Turn, Usage
+from shared.errors import InvalidArgument
 
 ID = "local"
 MODEL = "local-echo"
 WINDOW = 32_768
+EMBEDDER = "local-embedding"
+MOST_EMBEDDED = 8_192
+"""Most words of a text that a vector is made of."""
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _WORD = re.compile(r"\s*\S+\s*")
@@ -32,7 +43,17 @@ def local_spec() -> ProviderSpec:
         supports_temperature=False,
         description="Answers without a language model, for development and tests: repeats what it was told.",
     )
-    return ProviderSpec(id=ID, name="Gaia local development provider", models=(model,), default_model=MODEL)
+    embedder = ModelSpec(
+        id=EMBEDDER,
+        provider=ID,
+        name="Local development embedding",
+        capabilities=(Kind.EMBEDDINGS.value,),
+        context_window=MOST_EMBEDDED,
+        description="Vectors without a language model, for development and tests: they tell which words texts share.",
+    )
+    return ProviderSpec(
+        id=ID, name="Gaia local development provider", models=(model,), default_model=MODEL, makers=(embedder,)
+    )
 
 
 class LocalProvider:
@@ -41,6 +62,7 @@ class LocalProvider:
     id = ID
     dialects: AbstractSet[Dialect] = frozenset()
     takes = frozenset({"stop"})
+    kinds: AbstractSet[Kind] = frozenset({Kind.EMBEDDINGS})
 
     async def complete(self, turn: Turn, model: ModelSpec) -> Reply:  # noqa: ARG002 - the protocol's
         """Returns the whole reply."""
@@ -59,6 +81,12 @@ class LocalProvider:
     async def probe(self) -> None:
         """Is always there."""
 
+    @contextlib.asynccontextmanager
+    async def make(self, kind: Kind, payload: Payload) -> AsyncGenerator[Incoming]:  # noqa: ARG002 - the protocol's
+        """Yields the response with the vectors."""
+        assert isinstance(payload, bytes)
+        yield Incoming("application/json", _embedded(orjson.loads(payload)))
+
     async def close(self) -> None:
         """Has nothing to close."""
 
@@ -66,6 +94,29 @@ class LocalProvider:
 def count_tokens(text: str) -> int:
     """Counts tokens by this provider's rule."""
     return len(_TOKEN.findall(text))
+
+
+async def _embedded(body: dict[str, Any]) -> AsyncGenerator[bytes]:
+    given = body["input"]
+    inputs = [given] if isinstance(given, str) or isinstance(given[0], int) else given
+    dimensions = body.get("dimensions") or local_vectors.DIMENSIONS
+    if dimensions > local_vectors.MAX_DIMENSIONS:
+        raise InvalidArgument.field("dimensions", f"must be at most {local_vectors.MAX_DIMENSIONS} for {EMBEDDER}")
+    encode = local_vectors.in_base64 if body.get("encoding_format") == "base64" else list
+    data, tokens = [], 0
+    for number, one in enumerate(inputs):
+        words = local_vectors.words_of(one) if isinstance(one, str) else list(map(str, one))
+        if len(words) > MOST_EMBEDDED:
+            raise InvalidArgument.field(
+                "input", f"text {number + 1} has {len(words)} tokens; {EMBEDDER} takes at most {MOST_EMBEDDED}"
+            )
+        tokens += len(words)
+        vector = local_vectors.vector_of(words, dimensions)
+        data.append({"object": "embedding", "index": number, "embedding": encode(vector)})
+        # The others get their turn between two texts.
+        await asyncio.sleep(0)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    yield orjson.dumps({"object": "list", "data": data, "model": EMBEDDER, "usage": usage})
 
 
 def _usage(messages: Sequence[Message], text: str) -> Usage:

@@ -1,16 +1,21 @@
-"""The OpenAI chat models that the installed SDK knows, with what is published of them."""
+"""The OpenAI models that the installed SDK knows, with what is published of them."""
 
+import calendar
 import datetime as dt
 import inspect
 import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import get_args
+from types import ModuleType
+from typing import Any, get_args
 
+from openai.types import audio_model, embedding_model, image_model
+from openai.types.audio import speech_model
 from openai.types.shared import chat_model
 
 from services.chat.catalogue import LONG_CONTEXT_TOKENS, ModelSpec, in_order
+from services.chat.media.kinds import Kind
 from services.chat.providers import prices
 
 PREFERRED = ("gpt-6.1-terra", "gpt-6-sol", "gpt-5.4-mini")
@@ -41,7 +46,16 @@ _FAMILIES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple(
 )
 _NAMES = re.compile(r'"([^"\s]+)"')
 _SHUTDOWN = re.compile(r"shutdown\s+date:\s+(\d{4}-\d{2}-\d{2})")
+_MONTHS = tuple(calendar.month_name)
+_GONE = re.compile(rf"(?:shut\s+down|retired)\s+on\s+({'|'.join(_MONTHS[1:])})\s+(\d{{1,2}}),\s+(\d{{4}})")
 _NO_MODEL = "Not a supported model ID"
+
+_MAKERS: tuple[tuple[Kind, ModuleType, Any], ...] = (
+    (Kind.EMBEDDINGS, embedding_model, embedding_model.EmbeddingModel),
+    (Kind.IMAGES, image_model, image_model.ImageModel),
+    (Kind.SPEECH, speech_model, speech_model.SpeechModel),
+    (Kind.TRANSCRIPTIONS, audio_model, audio_model.AudioModel),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +73,7 @@ def openai_models(
 
     Models already withdrawn are left out, unless `keep_withdrawn`: another address may serve them still.
     """
-    notes = _read_notes()
+    notes = _read_notes(chat_model)
     names = [name for name in get_args(chat_model.ChatModel) if name not in notes.unsupported]
     if not keep_withdrawn:
         names = [name for name in names if name not in notes.ends or notes.ends[name] >= now.date()]
@@ -86,6 +100,31 @@ def compatible_models(
     return tuple(_describe(provider, name, UNKNOWN, known[name], None) for name in names)
 
 
+def openai_makers(provider: str, now: dt.datetime, *, keep_withdrawn: bool = False) -> tuple[ModelSpec, ...]:
+    """Returns the models of the SDK's types that make something else than replies, those of a kind together."""
+    makers = []
+    for kind, module, names in _MAKERS:
+        ends = _read_notes(module).ends
+        for name in get_args(names):
+            end = ends.get(name)
+            if keep_withdrawn or end is None or end >= now.date():
+                known = prices.look_up(name, now, provider_id="openai")
+                makers.append(
+                    ModelSpec(
+                        id=name,
+                        provider=provider,
+                        name=known.name if known and known.id == name and known.name else name,
+                        capabilities=(kind.value,),
+                        context_window=known.context_window if known else None,
+                        input_price=known.input_price if known else None,
+                        output_price=known.output_price if known else None,
+                        deprecation_date=end,
+                        description=known.description if known else "",
+                    )
+                )
+    return tuple(makers)
+
+
 def _describe(
     provider: str, name: str, capabilities: tuple[str, ...], known: prices.Known | None, ends: dt.date | None
 ) -> ModelSpec:
@@ -106,10 +145,10 @@ def _describe(
     )
 
 
-def _read_notes() -> _Notes:
+def _read_notes(module: ModuleType) -> _Notes:
     """Reads the SDK's notes; they stand below the type, in the module's text."""
     try:
-        text = inspect.getsource(chat_model)
+        text = inspect.getsource(module)
     except OSError:
         return _Notes({}, frozenset())
     ends: dict[str, dt.date] = {}
@@ -119,6 +158,8 @@ def _read_notes() -> _Notes:
         names = _NAMES.findall(head)
         if end := _SHUTDOWN.search(note):
             ends.update(dict.fromkeys(names, dt.date.fromisoformat(end[1])))
+        elif gone := _GONE.search(note):
+            ends.update(dict.fromkeys(names, dt.date(int(gone[3]), _MONTHS.index(gone[1]), int(gone[2]))))
         elif _NO_MODEL in note:
             unsupported.update(names)
     return _Notes(ends, unsupported)

@@ -1,13 +1,16 @@
 """OpenAI, and any endpoint that speaks its chat completions."""
 
+import contextlib
 import datetime as dt
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 
 import openai
 
 from services.chat.catalogue import ModelSpec
+from services.chat.media.kinds import Kind
+from services.chat.media.payload import Incoming, Payload
 from services.chat.providers import errors
 from services.chat.providers import openai_responses_wire as responses
 from services.chat.providers.openai_wire import ChunkDecoder, decode_reply, encode_request, wants_usage
@@ -16,6 +19,12 @@ from services.chat.providers.upstream import Upstream, drain, tls_context
 from services.chat.turn import Delta, Dialect, Reply, Turn
 
 PATH = "/chat/completions"
+MAKING: Mapping[Kind, str] = {
+    Kind.EMBEDDINGS: "/embeddings",
+    Kind.IMAGES: "/images/generations",
+    Kind.SPEECH: "/audio/speech",
+    Kind.TRANSCRIPTIONS: "/audio/transcriptions",
+}
 PROBE_PATH = "/models"
 NO_KEY = "none"
 """What is sent to an endpoint that wants no key: the SDK insists on one."""
@@ -40,6 +49,8 @@ class OpenAIProvider:
             "end_user",
         }
     )
+
+    kinds: AbstractSet[Kind] = frozenset(Kind)
 
     def __init__(self, upstream: Upstream, *, max_tokens_field: str, dialects: AbstractSet[Dialect]) -> None:
         self.id = upstream.provider
@@ -74,6 +85,12 @@ class OpenAIProvider:
         if (delta := decoder.decode(reader.end())) is not None:
             yield delta
         decoder.check_end()
+
+    @contextlib.asynccontextmanager
+    async def make(self, kind: Kind, payload: Payload) -> AsyncGenerator[Incoming]:
+        """Yields the response to a request for something that is no conversation."""
+        async with self._upstream.exchange(MAKING[kind], payload) as incoming:
+            yield incoming
 
     async def probe(self) -> None:
         """Asks for its models."""

@@ -5,7 +5,9 @@ without the layers in between. JSON is encoded and decoded by the adapters, once
 """
 
 import asyncio
+import contextlib
 import datetime as dt
+import io
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from types import MappingProxyType
@@ -14,6 +16,7 @@ import aiohttp
 import httpx2
 import orjson
 
+from services.chat.media.payload import Form, Incoming, Payload
 from services.chat.providers import errors
 from services.chat.providers.sdk_requests import EVENTS, JSON, SdkClient, SdkRequests
 from shared.errors import GaiaError
@@ -29,6 +32,7 @@ KEEP_ALIVE_SECONDS = 4.0
 that meets the closing is lost, since nobody knows whether it was taken."""
 PROBE_SECONDS = 5.0
 """How long a provider may take to answer a probe."""
+ANYTHING = "*/*"
 KEY_REFUSED = ("401", "402", "403")
 FAILURES = (aiohttp.ClientError, OSError)
 
@@ -94,6 +98,28 @@ class Upstream:
             # Where the body came to its end the connection is back in the pool already; else it is closed here.
             response.close()
 
+    @contextlib.asynccontextmanager
+    async def exchange(self, path: str, payload: Payload) -> AsyncGenerator[Incoming]:
+        """Yields the response to a POST of JSON or a form, whatever it is made of, while the block runs."""
+        if isinstance(payload, bytes):
+            # As a file, so that a large one does not hold up everybody else while it is written.
+            response = await self._send(path, io.BytesIO(payload), JSON, {"accept": ANYTHING})
+        else:
+            form = _multipart(payload)
+            more = {"accept": ANYTHING, "content-type": form.content_type}
+            response = await self._send(path, form, JSON, more)
+        try:
+            yield Incoming(response.content_type, self._chunks(response))
+        finally:
+            response.close()
+
+    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
+        try:
+            while chunk := await response.content.readany():
+                yield chunk
+        except FAILURES as failure:
+            raise self._broken(failure) from failure
+
     async def probe(self, path: str) -> None:
         """Returns when a GET is answered, by any status that says that the provider works and took the key."""
         try:
@@ -115,7 +141,12 @@ class Upstream:
         await self._client.close()
 
     async def _send(
-        self, path: str, body: bytes | None, accept: str, more: Mapping[str, str], method: str = "POST"
+        self,
+        path: str,
+        body: bytes | io.BytesIO | aiohttp.MultipartWriter | None,
+        accept: str,
+        more: Mapping[str, str],
+        method: str = "POST",
     ) -> aiohttp.ClientResponse:
         session = self._session or self._open()
         try:
@@ -189,6 +220,16 @@ async def _read(content: aiohttp.StreamReader, limit: int) -> bytes | None:
             return None
         parts.append(part)
     return b"".join(parts)
+
+
+def _multipart(form: Form) -> aiohttp.MultipartWriter:
+    data = aiohttp.FormData(quote_fields=False)
+    for name, value in form.fields:
+        data.add_field(name, value)
+    data.add_field("file", io.BytesIO(form.file), filename=form.filename, content_type=form.content_type)
+    writer = data()
+    assert isinstance(writer, aiohttp.MultipartWriter)
+    return writer
 
 
 def _message(body: bytes) -> str:

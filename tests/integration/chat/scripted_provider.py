@@ -13,7 +13,7 @@ Script = Callable[["Exchange"], Awaitable[None]]
 
 @dataclass(slots=True)
 class Exchange:
-    """One request, and the means to answer it, well or badly."""
+    """One request, and the means to answer it, well or badly. `body` is JSON, or bytes of any other type."""
 
     path: str
     headers: Mapping[str, str]
@@ -24,13 +24,14 @@ class Exchange:
     async def reply(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
         """Answers with JSON, or with bytes as they are."""
         data = body if isinstance(body, bytes) else orjson.dumps(body)
-        more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-        head = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n{more}\r\n"
-        await self.write(head.encode() + data)
+        told = {"content-type": "application/json", "content-length": str(len(data)), **(headers or {})}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+        await self.write(f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode() + data)
 
-    async def begin(self) -> None:
-        """Begins a stream of events."""
-        await self.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+    async def begin(self, content_type: str = "text/event-stream") -> None:
+        """Begins a stream of events, or of another type."""
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n"
+        await self.write(head.encode())
 
     async def send(self, data: bytes) -> None:
         """Sends a piece of the stream as an HTTP chunk of its own."""
@@ -76,7 +77,8 @@ class ScriptedProvider:
                 request_line, *lines = head.rstrip().split("\r\n")
                 headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
                 data = await reader.readexactly(int(headers.get("content-length", "0")))
-                body = orjson.loads(data) if data else None
+                is_json = headers.get("content-type") == "application/json"
+                body: Any = orjson.loads(data) if is_json and data else data or None
                 exchange = Exchange(request_line.split(" ")[1], headers, body, reader, writer)
                 self.requests.append(exchange)
                 assert self.script is not None

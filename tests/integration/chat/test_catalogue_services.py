@@ -152,7 +152,11 @@ class TestModels:
         assert claude["has_more"] is False
         assert claude["data"][0]["type"] == "model"
         assert claude["first_id"] == claude["data"][0]["id"]
-        assert [one["id"] for one in claude["data"]] == [one["id"] for one in openai["data"]]
+        assert claude["data"]
+        both = [one["id"] for one in claude["data"]]
+        # Anthropic's dialect has chats alone; OpenAI's lists what makes vectors, images and sound behind them.
+        assert [one["id"] for one in openai["data"]][: len(both)] == both
+        assert {"text-embedding-3-small", "tts-1"} <= {one["id"] for one in openai["data"]} - set(both)
 
     async def test_one_model_has_the_shape_of_the_dialect_that_asks(self, client: Client):
         request = GetDialectModelRequest(id="gpt-4o-2024-08-06")
