@@ -211,8 +211,10 @@ class Meter:
         Without the database it raises Unavailable, and the call is booked when the database is back, without its
         conversation: nobody was told of it.
         """
-        if entry.usage is not None:
-            await self._tokens.settle(admission.caller, admission.estimate, entry.usage.total_tokens)
+        usage = entry.usage
+        # Where the provider counts something else than tokens, the estimate stands.
+        if usage is not None and not (usage.characters or usage.audio_ms):
+            await self._tokens.settle(admission.caller, admission.estimate, usage.total_tokens)
         settlement = Settlement(admission.opening, entry, exchange, answer)
         try:
             return await self.ledger.settle(settlement)

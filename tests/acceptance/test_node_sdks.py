@@ -140,3 +140,14 @@ class TestOpenAI:
         thrown = openai[scenario]["error"]
         assert thrown["class"] == error
         assert "sk-simulated" not in thrown["message"]
+
+    def test_embeddings_images_and_sound(self, openai: Outcomes):
+        made = openai["embeddings"]["value"]["data"]
+        # The SDK asked for base64, and has decoded it.
+        assert [len(one["embedding"]) for one in made] == [256, 256]
+        assert openai["image"]["value"]["data"][0]["b64_json"].startswith("iVBORw0KGgo")
+        assert openai["speech"]["value"] == {"type": "audio/mpeg", "size": 10_250}
+        assert openai["transcription"]["value"]["text"] == "Hello from the simulated recording."
+        events = openai["streamed transcription"]["value"]
+        assert events[-1]["type"] == "transcript.text.done"
+        assert openai["unknown embedder"]["error"]["class"] == "NotFoundError"

@@ -15,7 +15,7 @@ from tests.support.documented import Answer, Stranger, in_order
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.openapi import faults_of_document, operations
 from tests.support.postgres import PostgresServer
-from tests.support.simulator import Simulator
+from tests.support.simulator import ANY, Simulator, running_simulator
 
 SCRIPTS = Path(sys.executable).parent
 CHECKS = (
@@ -41,14 +41,20 @@ DANGEROUS = (
 async def open_mesh(
     postgres: PostgresServer, simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Mesh]:
-    """A mesh that strangers may do anything to; whatever they say, the local provider has an answer."""
+    """A mesh that strangers may do anything to; whatever they say, a provider has an answer."""
     aliases = dict.fromkeys(("gpt-5", "claude-sonnet-5"), "local/local-echo")
-    chat = {"GAIA_DEFAULT_PROVIDER": "local", "GAIA_MODEL_ALIASES": json.dumps(aliases)}
     asset = {"OPENAI_API_KEY": "sk-simulated-openai", "OPENAI_BASE_URL": simulator.openai_url}
     database = postgres.create_database()
     folder = tmp_path_factory.mktemp("open-mesh")
-    async with running_mesh(folder, postgres, database, {"chat": chat, "asset": asset}) as running:
-        yield running
+    async with running_simulator(tmp_path_factory.mktemp("answers-anything"), ANY) as anything:
+        chat = {
+            "GAIA_DEFAULT_PROVIDER": "local",
+            "GAIA_MODEL_ALIASES": json.dumps(aliases),
+            "OPENAI_API_KEY": "sk-simulated-openai",
+            "OPENAI_BASE_URL": anything.openai_url,
+        }
+        async with running_mesh(folder, postgres, database, {"chat": chat, "asset": asset}) as running:
+            yield running
     postgres.drop_database(database)
 
 

@@ -12,6 +12,8 @@ from tests.support.openapi import METHODS, faults_of_body
 
 _VARIABLE = re.compile(r"/\{[^}]+\}")
 _JSON = "application/json"
+_FORM = "multipart/form-data"
+_RECORDING = ("recording.wav", b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(64), "audio/wav")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class Stranger:
             if parameter["in"] == "query" and "example" in parameter
         }
         content = operation.get("requestBody", {}).get("content", {})
+        if _FORM in content and _JSON not in content:
+            schema = content[_FORM]["schema"]
+            files = {name: _RECORDING for name, one in schema["properties"].items() if one.get("format") == "binary"}
+            return await self._http.request(method, url, params=query, files=files, headers=self._headers)
         body = content.get(_JSON, {}).get("example")
         return await self._http.request(method, url, params=query, json=_fresh(body), headers=self._headers)
 

@@ -18,6 +18,8 @@ from tests.support.process import Process, until
 
 FOLDER = Path(__file__).parent / "simulator"
 FIXTURES = FOLDER / "fixtures"
+ANY = (FOLDER / "any-image.json", FIXTURES / "1-media.json", FOLDER / "any-chat.json")
+"""Fixtures by which there is an answer to whatever is asked."""
 _PROGRAM = FOLDER / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
 _LISTENING = re.compile(r"listening on (http://\S+)")
 

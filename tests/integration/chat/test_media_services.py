@@ -482,6 +482,15 @@ class TestLimits:
         assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "90 tokens a minute" in error.message
 
+    async def test_and_what_was_estimated_where_no_tokens_are_counted(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        openai_upstream.script = replies(b"sound", "audio/mpeg")
+        await limit(client, limits={"tokens_per_minute": 1_000})
+        said = {**SPEAK, "input": "x" * 3_000}
+        await body_of(speak(client, said))
+        assert (await refusal(speak(client, said))).code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
 
 class TestIdempotency:
     @pytest.mark.parametrize(

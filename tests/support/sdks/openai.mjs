@@ -1,5 +1,5 @@
 // What the official OpenAI SDK for Node.js makes of Gaia: every call's result as one JSON object on standard output.
-import OpenAI from 'openai';
+import OpenAI, { toFile } from 'openai';
 import { report } from './report.mjs';
 
 const client = new OpenAI({ apiKey: process.env.GAIA_KEY, baseURL: `${process.env.GAIA_URL}/v1`, maxRetries: 0 });
@@ -46,6 +46,27 @@ for (const [provider, model] of [['claude', 'claude-sonnet-5'], ['openai', 'gpt-
     return chunks;
   };
 }
+scenarios['embeddings'] = () => client.embeddings.create({ model: 'local-embedding', input: ['a cat', 'a dog'] });
+scenarios['image'] = () => client.images.generate({ model: 'gpt-image-1.5', prompt: 'a square' });
+scenarios['speech'] = async () => {
+  const response = await client.audio.speech.create({ model: 'tts-1', voice: 'alloy', input: 'Hello, you.' });
+  return { type: response.headers.get('content-type'), size: (await response.arrayBuffer()).byteLength };
+};
+const recording = () => toFile(Buffer.from('RIFF....WAVEfmt ................'), 'a.wav');
+scenarios['transcription'] = async () =>
+  client.audio.transcriptions.create({
+    model: 'whisper-1',
+    file: await recording(),
+    response_format: 'verbose_json',
+    timestamp_granularities: ['word'],
+  });
+scenarios['streamed transcription'] = async () => {
+  const events = [];
+  const asked = { model: 'gpt-4o-transcribe', file: await recording(), stream: true };
+  for await (const event of await client.audio.transcriptions.create(asked)) events.push(event);
+  return events;
+};
+scenarios['unknown embedder'] = () => client.embeddings.create({ model: 'text-embedding-9', input: 'x' });
 scenarios['bad key'] = () => stranger.chat.completions.create(asking('gpt-5', 'please greet'));
 scenarios['unknown model'] = () => client.chat.completions.create(asking('gpt-5x', 'please greet'));
 scenarios['faulty'] = () => client.chat.completions.create({ model: 'gpt-5', messages: [] });

@@ -3,7 +3,7 @@
 import pytest
 
 from services.chat.catalogue import Catalogue, ModelSpec, ProviderSpec, in_order
-from shared.errors import NotFound, Unavailable
+from shared.errors import InvalidArgument, NotFound, Unavailable
 
 
 def provider(name: str, *models: str, **more) -> ProviderSpec:
@@ -64,3 +64,41 @@ def test_an_alias_or_a_default_for_nothing_is_refused(catalogue):
 
 def test_capabilities_are_shown_in_one_order():
     assert in_order(["vision", "chat", "vision", "streaming"]) == ("chat", "streaming", "vision")
+
+
+class TestMakers:
+    @pytest.fixture
+    def made(self) -> Catalogue:
+        embedder = ModelSpec("small", "openai", capabilities=("embeddings",))
+        speaker = ModelSpec("voice", "openai", capabilities=("speech",))
+        return Catalogue(
+            [
+                provider("openai", "gpt-5", aliases=("oa",), makers=(embedder, speaker)),
+                provider("mine", "anything", makes_anything=True),
+            ],
+            {"vectors": "openai/small"},
+        )
+
+    @pytest.mark.parametrize("name", ["small", "openai/small", "oa/small", "vectors", ""])
+    def test_a_maker_is_found_by_every_name_and_the_first_without_one(self, made: Catalogue, name: str):
+        assert made.maker("embeddings", name).id == "small"
+
+    def test_no_chat_finds_it(self, made: Catalogue):
+        with pytest.raises(NotFound):
+            made.model("small")
+        assert [model.id for model in made.models] == ["gpt-5", "anything"]
+        assert made.known("small").id == "small"
+
+    def test_who_cannot_is_told_who_can(self, made: Catalogue):
+        for name in ("gpt-5", "voice"):
+            with pytest.raises(InvalidArgument, match="makes no embeddings; those that do are small"):
+                made.maker("embeddings", name)
+        with pytest.raises(InvalidArgument, match="no configured provider has a model that does"):
+            made.maker("images", "gpt-5")
+
+    def test_whose_abilities_are_not_known_may_be_asked(self, made: Catalogue):
+        assert made.maker("images", "anything").provider == "mine"
+
+    def test_an_unknown_one_names_near_ones_of_its_kind(self, made: Catalogue):
+        with pytest.raises(NotFound, match="near ones are small"):
+            made.maker("embeddings", "smal")

@@ -4,7 +4,7 @@ import datetime as dt
 from decimal import Decimal
 
 from services.chat.providers.models_anthropic import anthropic_models
-from services.chat.providers.models_openai import compatible_models, openai_models
+from services.chat.providers.models_openai import compatible_models, openai_makers, openai_models
 
 NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 
@@ -62,3 +62,17 @@ def test_models_of_an_endpoint_that_is_known_have_its_prices():
     assert known.input_price is not None
     assert unknown.input_price is None
     assert unknown.capabilities == ("chat", "streaming")
+
+
+def test_what_makes_something_else_is_listed_by_what_it_makes_and_left_out_when_it_is_withdrawn():
+    later = dt.datetime(2026, 11, 29, tzinfo=dt.UTC)
+    found = by_id(openai_makers("openai", later))
+    assert found["text-embedding-3-small"].capabilities == ("embeddings",)
+    assert found["text-embedding-3-small"].input_price == Decimal("0.02")
+    assert found["whisper-1"].deprecation_date == dt.date(2027, 2, 26)
+    assert not {"dall-e-3", "gpt-image-1"} & found.keys()
+    kept = by_id(openai_makers("openai", later, keep_withdrawn=True))
+    assert (kept["dall-e-3"].deprecation_date, kept["gpt-image-1"].deprecation_date) == (
+        dt.date(2026, 5, 12),
+        dt.date(2026, 10, 23),
+    )
