@@ -72,7 +72,15 @@ def _openai(settings: ChatSettings, now: dt.datetime) -> ProviderSpec:
     elsewhere = settings.openai_base_url is not None
     models = models_openai.openai_models(OPENAI, now, only=settings.openai_models, keep_withdrawn=elsewhere)
     makers = models_openai.openai_makers(OPENAI, now, keep_withdrawn=elsewhere)
-    return ProviderSpec(OPENAI, OPENAI_NAME, models, _preferred(models, models_openai.PREFERRED), makers=makers)
+    return ProviderSpec(
+        OPENAI,
+        OPENAI_NAME,
+        models,
+        _preferred(models, models_openai.PREFERRED),
+        makers=makers,
+        # Of names that an operator gives for another address, nothing is known.
+        makes_anything=elsewhere and bool(settings.openai_models),
+    )
 
 
 def _compatible(endpoint: CompatibleEndpoint, now: dt.datetime, told: Sequence[str] | None) -> ProviderSpec:

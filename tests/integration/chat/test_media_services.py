@@ -434,6 +434,16 @@ class TestModels:
             assert error.code is grpc.StatusCode.NOT_FOUND
             assert "OPENAI_API_KEY" in error.message
 
+    async def test_so_may_models_that_the_operator_names_at_another_address(
+        self, running_chat: Running, auth: Auth, openai_upstream: ScriptedProvider
+    ):
+        openai_upstream.script = replies(VECTORS)
+        settings = {"openai_api_key": "k", "openai_base_url": openai_upstream.url, "openai_models": ("our-embedder",)}
+        async with running_chat(**settings) as address, connect(address) as channel:
+            client = Client(channel, (("x-api-key", await auth.new_key()),), auth.owner_url)
+            await json_of(embed(client, {**EMBED, "model": "our-embedder"}))
+        assert openai_upstream.requests[0].body["model"] == "our-embedder"
+
 
 class TestLimits:
     async def test_a_key_uses_the_models_that_it_may(self, client: Client, openai_upstream: ScriptedProvider):
