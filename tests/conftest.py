@@ -1,5 +1,6 @@
 """Fixtures that every test may use: a Postgres server, and an empty database in it."""
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -9,6 +10,13 @@ from tests.support.postgres import PostgresServer, running_server
 
 # Whoever develops here may have a gaia.toml of their own.
 os.environ["GAIA_CONFIG"] = os.devnull
+
+
+def pytest_collection_finish() -> None:
+    """Keeps thousands of collected tests out of the garbage collector's rounds, which cost a fifth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

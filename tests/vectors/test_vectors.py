@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -15,7 +15,7 @@ from edge.transcoding.errors import Code
 from edge.transcoding.transport.channel import Channel
 from tests.support.asgi_server import running_asgi
 from tests.support.scripted import Call, ScriptedBackend, running_backend
-from tests.support.transports import TRANSPORTS, channel_to
+from tests.support.transports import channel_to
 from tests.support.vectors import PROFILES, Vector, changed_profile, load_vectors, services
 from tests.support.wire import Response, send
 
@@ -61,16 +61,43 @@ class Bench:
         return found[0]
 
 
-@pytest.fixture(scope="module", params=TRANSPORTS)
-async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+@asynccontextmanager
+async def running_bench(transport: str) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
-        bench = Bench(stack, request.param)
+        bench = Bench(stack, transport)
         bench.url = await stack.enter_async_context(running_asgi(bench, proxy_headers=False, http=BoundedHttpProtocol))
         yield bench
 
 
+@pytest.fixture(scope="module")
+async def bench() -> AsyncIterator[Bench]:
+    async with running_bench("http2") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def reference() -> AsyncIterator[Bench]:
+    """The same, whose calls go by the gRPC library."""
+    async with running_bench("grpc") as running:
+        yield running
+
+
 @pytest.mark.parametrize("vector", VECTORS, ids=[vector.id for vector in VECTORS])
 async def test_vector(vector: Vector, bench: Bench) -> None:
+    await check(vector, bench)
+
+
+# What never reaches a backend does not depend on the way to it.
+CALLING = [vector for vector in VECTORS if vector.get("method") and vector.profile == "strict"]
+
+
+@pytest.mark.parametrize("vector", CALLING, ids=[vector.id for vector in CALLING])
+async def test_vector_by_the_grpc_library(vector: Vector, reference: Bench) -> None:
+    await check(vector, reference)
+
+
+async def check(vector: Vector, bench: Bench) -> None:
+    """Send a vector's request and compare what comes of it."""
     backend = await bench.prepare(vector)
     method, target = vector.method_and_target
     response = await send(bench.url, method, target, vector.headers, vector.body)

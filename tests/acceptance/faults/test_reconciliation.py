@@ -93,13 +93,21 @@ async def test_clients_ledger_and_provider_agree_under_chaos_and_a_sudden_death(
     killing: asyncio.Task[None] | None = None
     done = 0
 
+    async def answers() -> bool:
+        return (await caller.get("/v1/models")).status_code == 200
+
+    async def kill() -> None:
+        await mortal.restart("chat", signal.SIGKILL)
+        # Calls go by a connection of their own, which is made again within a second.
+        await eventually(answers)
+
     async def one(number: int) -> Seen:
         nonlocal done, killing
         async with turn:
             seen = await ask(caller, number)
             done += 1
             if done == KILL_AFTER:
-                killing = asyncio.ensure_future(mortal.restart("chat", signal.SIGKILL))
+                killing = asyncio.ensure_future(kill())
             elif killing is not None and not killing.done():
                 # Whoever is refused meanwhile does not use up all calls before the service is back.
                 await asyncio.wait([killing])
