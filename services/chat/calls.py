@@ -230,6 +230,7 @@ class BegunCall:
         call, admission = self._call, self._start()
         answer = self._answer = self._calls.responder.stream(call.turn, call.selection, call.deadline)
         records: list[bytes] = []
+        kept_bytes = 0
         keeps = call.once is not None or call.cache_key is not None
         first_word: float | None = None
         state, error = State.CANCELLED, ""
@@ -239,8 +240,10 @@ class BegunCall:
                     if isinstance(event, Delta):
                         if first_word is None and (event.text or event.tool_calls or event.thinking):
                             first_word = self._elapsed()
-                        if keeps:
+                        # Beyond its bound an answer is not kept, so no more of it has to be.
+                        if keeps and kept_bytes <= snapshot.MAX_BYTES:
                             records.append(event.records)
+                            kept_bytes += len(event.records)
                     yield event
             state = State.DONE
         except GaiaError as failure:
