@@ -22,6 +22,8 @@ Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 Row: TypeAlias = asyncpg.Record
 
 # How asyncpg says that the server is away, going away, coming up, full or not yet prepared; TimeoutError: silent.
+# InternalClientError: the server said its farewell while nobody asked it anything, and asyncpg takes that message for a
+# call that is still under way (until the connection ends, a moment later).
 OUTAGE = (
     OSError,
     TimeoutError,
@@ -33,6 +35,7 @@ OUTAGE = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
 )
 
 # How Postgres says of a text, and of one inside of JSON, that it holds U+0000.
