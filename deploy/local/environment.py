@@ -52,7 +52,9 @@ def service_environments(
         "asset": {"GAIA_ASSET_STORE": _file_url(home.assets)}
         | outward
         | _service(database_urls["asset"], settings.asset_port),
-        "chat": outward | _service(database_urls["chat"], settings.chat_port),
+        "chat": {"GAIA_CALL_JOURNAL": str(home.call_journal)}
+        | outward
+        | _service(database_urls["chat"], settings.chat_port),
         "edge": _read_by(EdgeSettings) | common | targets | edge,
     }
     return {name: environment | _own(settings, name) for name, environment in environments.items()}

@@ -38,6 +38,11 @@ class Home:
         return self.path / "assets"
 
     @property
+    def call_journal(self) -> Path:
+        """Calls to models that are under way."""
+        return self.path / "calls"
+
+    @property
     def lock(self) -> Path:
         """Held by the supervisor while it runs; contains its pid."""
         return self.path / "lock"

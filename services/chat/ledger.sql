@@ -13,8 +13,19 @@ WITH fast AS MATERIALIZED (
     FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
                 $9::bool[], $10::date[], $19::numeric[], $20::timestamptz[]) AS c (id), fast
     WHERE NOT EXISTS (SELECT FROM refused WHERE refused_id = c.id)
+    -- What was written, and not heard to be, is brought again.
+    ON CONFLICT (id) DO NOTHING
 )
 SELECT * FROM refused;
+
+-- name: take_over_calls
+-- Writes down calls that a process left behind, but for those that are booked; their leases are over.
+INSERT INTO reservations AS r (id, lease_until, user_id, api_key_id, request_id, operation, provider, model, is_stream,
+                               month, created_at)
+SELECT c.* FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
+                       $8::text[], $9::bool[], $10::date[], $11::timestamptz[]) AS c (id)
+WHERE NOT EXISTS (SELECT FROM ledger l WHERE l.id = c.id)
+ON CONFLICT (id) DO UPDATE SET lease_until = least(r.lease_until, excluded.lease_until);
 
 -- name: settle_calls
 -- Books calls, lets go of what was held for them, and stores their conversations and the answers for second requests;

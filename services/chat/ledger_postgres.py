@@ -3,6 +3,7 @@
 import datetime as dt
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import asyncpg
 import orjson
 
 from services.chat.conversations_postgres import storable
+from services.chat.deferred import DeferredOpenings
+from services.chat.journal import Journal, left_behind
 from services.chat.ledger import Opening, Refused, Settlement
 from services.chat.records import Stored
 from services.chat.turn import ToolCall
@@ -37,6 +40,7 @@ _opened: Sequence[Callable[[Opening], Any]] = (
     attrgetter("is_stream"),
     attrgetter("month"),
 )
+_taken_over: Sequence[Callable[[Opening], Any]] = (*_opened, attrgetter("created_at"))
 _limited: Sequence[Callable[[Opening], Any]] = (
     attrgetter("id"),
     attrgetter("month"),
@@ -86,21 +90,37 @@ _said: Sequence[Callable[[tuple[uuid.UUID, Stored]], Any]] = (
 
 
 class PostgresLedger:
-    """Implements `services.chat.ledger.Ledger`. `repeats` keeps the answers for second requests."""
+    """Implements `services.chat.ledger.Ledger`. `repeats` keeps the answers for second requests.
 
-    def __init__(self, database: Database, repeats: IdempotencyRecords) -> None:
+    With a folder for journals, of which each belongs to one process and all to this database, calls without a budget
+    are not written down in the database before they are dispatched: see `services.chat.deferred`. Raises OSError when
+    the folder cannot be written to.
+    """
+
+    def __init__(self, database: Database, repeats: IdempotencyRecords, journals: Path | None = None) -> None:
         self._database = database
         self._repeats = repeats
         self._openings: GroupedWriter[Opening, Refused | None] = GroupedWriter(self._open)
         self._settlements: GroupedWriter[Settlement, uuid.UUID | None] = GroupedWriter(self._settle)
+        self._journals = journals
+        self._deferred = None if journals is None else DeferredOpenings(Journal(journals), self._openings.add)
 
     async def open(self, opening: Opening) -> Refused | None:
         """Writes down that a call is dispatched."""
-        return await self._openings.add(opening)
+        deferred = self._deferred
+        if deferred is None or opening.amount is not None:
+            return await self._openings.add(opening)
+        if not deferred.take(opening):
+            await self._openings.add(opening)
+            deferred.wrote()
+        return None
 
     async def settle(self, settlement: Settlement) -> uuid.UUID | None:
         """Books a call."""
-        return await self._settlements.add(settlement)
+        if self._deferred is None:
+            return await self._settlements.add(settlement)
+        async with self._deferred.ending(settlement.opening.id):
+            return await self._settlements.add(settlement)
 
     async def claim(
         self, user_id: uuid.UUID, key: str, fingerprint: bytes, call_id: uuid.UUID, lease_until: dt.datetime
@@ -114,6 +134,7 @@ class PostgresLedger:
 
     async def sweep(self) -> int:
         """Books calls whose process is gone as interrupted, and forgets old answers; returns how many calls."""
+        await self._take_over()
         row = await self._database.row(SQL["interrupt_calls"])
         await self._repeats.forget()
         assert row is not None
@@ -121,8 +142,18 @@ class PostgresLedger:
 
     async def drain(self) -> None:
         """Returns when all that was taken is written."""
+        if self._deferred is not None:
+            await self._deferred.drain()
         await self._openings.drain()
         await self._settlements.drain()
+
+    async def _take_over(self) -> None:
+        """Brings what processes left behind in their journals to the other calls that are not in the ledger yet."""
+        if self._journals is None:
+            return
+        with closing(left_behind(self._journals)) as files:
+            for file in files:
+                await self._database.execute(SQL["take_over_calls"], *_columns(file.openings, _taken_over))
 
     async def _open(self, openings: Sequence[Opening]) -> Sequence[Refused | None]:
         limited = [one for one in openings if one.amount is not None]

@@ -79,7 +79,7 @@ from shared.rpc.mesh import following, mesh_identity, reporting
 from shared.rpc.repeats import RepeatInterceptor
 from shared.rpc.server import RpcServer, ServerTls
 from shared.rpc.tls import load_certificates
-from shared.settings import load
+from shared.settings import SettingsError, load
 
 SERVICES = (
     chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"],
@@ -116,7 +116,7 @@ async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -
     database = Database(settings.database_url.get_secret_value(), size=settings.database_pool_size)
     store = PostgresStore(database)
     repeats = IdempotencyRecords(database, hours=settings.idempotency_hours)
-    ledger = PostgresLedger(database, repeats)
+    ledger = _ledger(settings, database, repeats)
     limiter = RateLimiter(settings.rate_limit_url.get_secret_value() if settings.rate_limit_url else "")
     meter = Meter(
         ledger, offering.prices, TokenLimit(limiter), _budgets(settings), utc_now, settings.ledger_grace_seconds
@@ -221,6 +221,15 @@ async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -
         finally:
             await limiter.close()
             await database.close()
+
+
+def _ledger(settings: ChatSettings, database: Database, repeats: IdempotencyRecords) -> PostgresLedger:
+    try:
+        return PostgresLedger(database, repeats, settings.call_journal)
+    except OSError as error:
+        raise SettingsError(
+            f"GAIA_CALL_JOURNAL: cannot write to {settings.call_journal}: {error.strerror}; set it to another folder"
+        ) from error
 
 
 def _policy(settings: ChatSettings) -> RetryPolicy:

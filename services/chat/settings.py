@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -183,6 +184,9 @@ class ChatSettings(ServiceSettings):
     """How long the reply to a request with an Idempotency-Key is kept for its repetitions."""
     ledger_grace_seconds: float = Field(default=60.0, ge=0)
     """How long after its deadline a call may still be settling before the ledger has it as interrupted."""
+    call_journal: Path | None = None
+    """A folder of this machine for files of the calls under way, one a process, all for this database. With it, a call
+    that no budget holds is dispatched before the database knows of it. Default: the database is told first."""
     rate_limit_url: SecretStr | None = None
     """Redis or Valkey that counts tokens a minute for several processes. Default: each counts by itself."""
 

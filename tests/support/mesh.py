@@ -103,7 +103,11 @@ class Mesh:
             "auth": {"GAIA_SIGNING_KEYS_FILE": str(keys_file)},
             "asset": {"GAIA_ASSET_STORE": f"file://{folder / 'assets'}"},
             # Every test has the providers to itself, whatever another one made fail.
-            "chat": {"GAIA_PROVIDER_CIRCUIT_FAILURES": "0", "GAIA_PROVIDER_PROBE_SECONDS": "0"},
+            "chat": {
+                "GAIA_CALL_JOURNAL": str(folder / "calls"),
+                "GAIA_PROVIDER_CIRCUIT_FAILURES": "0",
+                "GAIA_PROVIDER_PROBE_SECONDS": "0",
+            },
         }
         (folder / "assets").mkdir()
         self.processes: dict[str, Process] = {}
