@@ -11,9 +11,9 @@ from shared.errors import Unavailable
 
 MAX_GROUP = 128
 """Most items of one write: a group takes milliseconds, and whoever comes behind it waits no longer."""
-GATHER_SECONDS = 0.0004
-MAX_GATHER_SECONDS = 0.003
-"""Where several came together, the next group waits for more: 0.4 ms for each of the last one, and 3 ms at the most. A
+GATHER_SECONDS = 0.001
+MAX_GATHER_SECONDS = 0.008
+"""Where several came together, the next group waits for more: 1 ms for each of the last one, and 8 ms at the most. A
 write costs the database and its client a few times as much as a row of it, and a lone caller waits for nothing."""
 MAX_WAITING = 10_000
 """Most items that wait; more than that is several seconds of work, and the caller had better come again."""
