@@ -24,11 +24,13 @@ EXPORTED = {
     "chat_messages": "SELECT m.* FROM chat_messages m JOIN conversations c ON c.id = m.conversation_id "
     "WHERE c.user_id = $1 ORDER BY m.position",
     "assets": "SELECT * FROM assets WHERE user_id = $1 ORDER BY created_at",
+    "kept_ids": "SELECT * FROM kept_ids WHERE user_id = $1 ORDER BY created_at",
     "ledger": "SELECT * FROM ledger WHERE user_id = $1 ORDER BY created_at",
 }
 # The ledger stays, as accounts must: its rows hold no name and no word, and the id leads to nobody any more.
 ERASED = (
     "DELETE FROM idempotency_records WHERE user_id = $1",
+    "DELETE FROM kept_ids WHERE user_id = $1",
     "DELETE FROM users WHERE id = $1",
 )
 

@@ -300,6 +300,7 @@ class BegunCall:
             first_word_ms=first_word_ms,
             total_ms=total_ms,
             conditions=admission.conditions,
+            kept_ids=reply.kept_ids,
         )
         exchange = call.exchange(reply, model.provider, model.id, True)
         told = Told(
@@ -349,6 +350,7 @@ class BegunCall:
             total_ms=self._elapsed(),
             error=error,
             conditions=admission.conditions,
+            kept_ids=() if arrived is None else arrived.kept_ids,
         )
         exchange = None
         if arrived is not None and arrived.has_content:

@@ -12,6 +12,7 @@ from services.chat.calls import BegunCall, Calls, ModelCall, Once
 from services.chat.catalogue import Catalogue, ModelSpec
 from services.chat.conversations import no_conversation
 from services.chat.dialects.base import Asked
+from services.chat.kept_ids import MOST_IDS, named_ids, not_told
 from services.chat.ledger import Exchange, Place
 from services.chat.metering import check_model
 from services.chat.records import stored_reply
@@ -76,8 +77,8 @@ class Completions:
     async def prepare(self, request: Asked, asking: Asking) -> PreparedCompletion:
         """Finds the model, translates the request for it, and has the call admitted.
 
-        Raises NotFound for the model, InvalidArgument for what its provider has no counterpart of, and what
-        `Calls.begin` raises.
+        Raises NotFound for the model, and for what its provider keeps and this user was not told of; InvalidArgument
+        for what its provider has no counterpart of, and what `Calls.begin` raises.
         """
         selection = Selection(self._catalogue.model(request.model), f"{request.model} was asked for")
         return await self.prepare_for(request, selection, asking)
@@ -100,6 +101,7 @@ class Completions:
         left_out: tuple[str, ...] = ()
         if is_same_dialect:
             turn = request.same_dialect()
+            await self._check_kept(turn, model, asking.caller)
         else:
             turn, foreign = request.translated()
             turn, unheeded = self._fit(turn, model, request.field_names)
@@ -127,6 +129,16 @@ class Completions:
             )
         )
         return PreparedCompletion(request, begun, is_same_dialect, left_out, conversation_id)
+
+    async def _check_kept(self, turn: Turn, model: ModelSpec, caller: Principal) -> None:
+        """Raises NotFound for what the request names of what its provider keeps, and its user was never told of."""
+        if turn.original is None or not (named := named_ids(turn.original)):
+            return
+        if len(named) > MOST_IDS:
+            raise InvalidArgument(f"names more than {MOST_IDS} things that its provider keeps; send them as they are")
+        told = await self._calls.meter.ledger.told_to(uuid.UUID(caller.user_id), model.provider, named)
+        if (failure := not_told(named, told)) is not None:
+            raise failure
 
     def _fit(self, turn: Turn, model: ModelSpec, names: Mapping[str, str]) -> tuple[Turn, Sequence[str]]:
         """Fits a turn to a model's provider, telling of its fields by the names of the client's dialect."""

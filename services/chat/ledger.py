@@ -4,7 +4,7 @@ import datetime as dt
 import enum
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from os import urandom
@@ -111,7 +111,8 @@ class Entry:
     """What a call came to.
 
     Without `usage` nothing was used, or it is not known. `cost` is in USD, None where the price or the use is not
-    known; `pricing` is what it was computed from, as JSON. Times are in milliseconds.
+    known; `pricing` is what it was computed from, as JSON. Times are in milliseconds. `kept_ids` name what the provider
+    keeps, which is this user's from now on.
     """
 
     state: State
@@ -124,6 +125,7 @@ class Entry:
     first_word_ms: int | None = None
     total_ms: int | None = None
     error: str = ""
+    kept_ids: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,9 @@ class Ledger(Protocol):
         None where there is no exchange, or its conversation is not there any more: then no message was stored. Raises
         Unauthenticated when the user is not there any more; the call is booked all the same.
         """
+
+    async def told_to(self, user_id: uuid.UUID, provider: str, kept_ids: Collection[str]) -> Collection[str]:
+        """Returns which of these ids of what a provider keeps were told to a user."""
 
     async def claim(
         self, user_id: uuid.UUID, key: str, fingerprint: bytes, call_id: uuid.UUID, lease_until: dt.datetime

@@ -113,8 +113,20 @@ WITH call AS MATERIALIZED (
     FROM unnest($37::uuid[], $38::bytea[]) AS a (call_id, answer)
     JOIN booked ON booked.id = a.call_id
     WHERE i.call_id = a.call_id
+), kept AS (
+    INSERT INTO kept_ids (provider, id, user_id)
+    SELECT c.provider, k.id, c.user_id
+    FROM unnest($39::uuid[], $40::text[]) AS k (call_id, id)
+    JOIN booked ON booked.id = k.call_id JOIN call c ON c.id = k.call_id
+    -- In order, so that no two statements wait for each other. Whoever was told an id first is its owner.
+    ORDER BY 1, 2
+    ON CONFLICT DO NOTHING
 )
 SELECT call_id, id FROM placed;
+
+-- name: told_ids
+-- Returns which ids of what a provider keeps were told to a user.
+SELECT id FROM kept_ids WHERE user_id = $1 AND provider = $2 AND id = ANY ($3::text[]);
 
 -- name: interrupt_calls
 -- Books calls whose lease is over as interrupted, and lets go of what was held for them; returns how many.

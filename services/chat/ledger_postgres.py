@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from operator import attrgetter
 from pathlib import Path
@@ -122,6 +122,11 @@ class PostgresLedger:
         async with self._deferred.ending(settlement.opening.id):
             return await self._settlements.add(settlement)
 
+    async def told_to(self, user_id: uuid.UUID, provider: str, kept_ids: Collection[str]) -> Collection[str]:
+        """Returns which ids were told to a user."""
+        rows = await self._database.rows(SQL["told_ids"], user_id, provider, list(kept_ids))
+        return {row["id"] for row in rows}
+
     async def claim(
         self, user_id: uuid.UUID, key: str, fingerprint: bytes, call_id: uuid.UUID, lease_until: dt.datetime
     ) -> Kept | None:
@@ -172,6 +177,7 @@ class PostgresLedger:
     async def _settle(self, settlements: Sequence[Settlement]) -> Sequence[Outcome]:
         exchanges = [(one.opening, one.exchange) for one in settlements if one.exchange is not None]
         said = [(opening.id, message) for opening, exchange in exchanges for message in exchange.messages]
+        kept = [(one.opening.id, one_id) for one in settlements for one_id in one.entry.kept_ids]
         answers = [(one.opening.id, one.answer) for one in settlements if one.answer is not None]
         arguments = (
             *_columns(settlements, _settled),
@@ -182,6 +188,8 @@ class PostgresLedger:
             *_columns(said, _said),
             [call_id for call_id, _ in answers],
             [answer for _, answer in answers],
+            [call_id for call_id, _ in kept],
+            [kept_id for _, kept_id in kept],
         )
         try:
             rows = await self._database.rows(SQL["settle_calls"], *arguments)

@@ -235,6 +235,7 @@ class Meter:
         total_ms: float | None = None,
         error: str = "",
         conditions: Conditions = (),
+        kept_ids: Sequence[str] = (),
     ) -> Entry:
         """Prices what was used, by the prices at the time at which the call began and under its conditions."""
         cost: Decimal | None = NOTHING
@@ -264,6 +265,7 @@ class Meter:
             first_word_ms=None if first_word_ms is None else round(first_word_ms),
             total_ms=None if total_ms is None else round(total_ms),
             error=error,
+            kept_ids=kept_ids,
         )
 
     async def drain(self) -> None:

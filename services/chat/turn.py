@@ -238,7 +238,8 @@ class Delta:
 
     `records` are the server-sent events of the turn's original dialect, as they came, and `last_record` those that tell
     the client that the reply is whole: they wait until it is stored. `other_choices` is text of choices beside the
-    first one, by their number; `signature` and `redacted` end a piece of thinking (see Thinking).
+    first one, by their number; `signature` and `redacted` end a piece of thinking (see Thinking). `kept_ids` are as in
+    a Reply.
     """
 
     text: str = ""
@@ -251,6 +252,7 @@ class Delta:
     records: bytes = b""
     last_record: bytes = b""
     other_choices: Sequence[tuple[int, str]] = ()
+    kept_ids: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +260,8 @@ class Reply:
     """A whole reply.
 
     `usage` is None where the provider reported none. `body` is the response to a turn's original, as it came;
-    `other_choices` is the text of choices beside the first one.
+    `other_choices` is the text of choices beside the first one. `kept_ids` name what the provider keeps of it, for
+    requests to come (see `services.chat.kept_ids`).
     """
 
     text: str
@@ -268,6 +271,7 @@ class Reply:
     thinking: Sequence[Thinking] = ()
     body: bytes = b""
     other_choices: Sequence[str] = ()
+    kept_ids: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -277,6 +281,7 @@ class ReplyBuilder:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     last_record: bytes = b""
+    kept_ids: list[str] = field(default_factory=list)
     _texts: list[str] = field(default_factory=list)
     _thoughts: list[str] = field(default_factory=list)
     _thinking: list[Thinking] = field(default_factory=list)
@@ -296,6 +301,8 @@ class ReplyBuilder:
             self._thinking.append(Thinking(redacted=delta.redacted))
         if delta.last_record:
             self.last_record += delta.last_record
+        if delta.kept_ids:
+            self.kept_ids += delta.kept_ids
         for index, text in delta.other_choices:
             self._others.setdefault(index, []).append(text)
         for call in delta.tool_calls:
@@ -325,4 +332,5 @@ class ReplyBuilder:
             finish_reason=self.finish_reason or FinishReason.STOP,
             usage=self.usage,
             other_choices=["".join(self._others[index]) for index in sorted(self._others)],
+            kept_ids=self.kept_ids,
         )

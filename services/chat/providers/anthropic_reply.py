@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from services.chat.kept_ids import told_ids
 from services.chat.providers import errors
 from services.chat.providers.checked import count, text
 from services.chat.turn import Delta, FinishReason, Reply, Thinking, ToolCall, ToolCallDelta, Usage
@@ -47,6 +48,7 @@ def decode_reply(provider: str, body: bytes) -> Reply:
                 if block["type"] in ("thinking", "redacted_thinking")
             ],
             body=body,
+            kept_ids=_kept_ids(decoded),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise errors.nonsense(provider, "something that is no message") from error
@@ -116,9 +118,11 @@ class EventDecoder:
             case "message_start":
                 self._usage = event["message"]["usage"]
                 gathered.usage = _usage({}, self._usage)
+                gathered.kept_ids += _kept_ids(event["message"])
             case "message_delta":
                 # The counts of this event are those of the whole message so far.
                 gathered.usage = _usage(self._usage, event["usage"])
+                gathered.kept_ids += _kept_ids(event["delta"])
                 if reason := event["delta"].get("stop_reason"):
                     self._finished = True
                     gathered.finish_reason = _REASONS.get(reason, FinishReason.STOP)
@@ -169,6 +173,7 @@ class _Gathered:
     last_record: bytes = b""
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    kept_ids: list[str] = field(default_factory=list)
 
     @property
     def ended_thinking(self) -> bool:
@@ -195,9 +200,16 @@ class _Gathered:
             redacted=self.redacted,
             records=b"".join(self.records),
             last_record=self.last_record,
+            kept_ids=self.kept_ids,
         )
         says = delta.text or self.calls or delta.thinking or self.ended_thinking or delta.records or delta.last_record
         return delta if says or self.finish_reason is not None or self.usage is not None else None
+
+
+def _kept_ids(message: Mapping[str, Any]) -> Sequence[str]:
+    """The sandbox that the message's tools ran in."""
+    container = message.get("container")
+    return told_ids(container.get("id")) if isinstance(container, dict) else ()
 
 
 def _usage(first: Mapping[str, Any], last: Mapping[str, Any]) -> Usage:

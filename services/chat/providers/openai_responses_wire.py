@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from services.chat.kept_ids import told_ids
 from services.chat.providers import errors
 from services.chat.providers.checked import count, text
 from services.chat.turn import Delta, FinishReason, Original, Reply, ToolCall, ToolCallDelta, Usage
@@ -55,6 +56,7 @@ def decode_reply(provider: str, body: bytes) -> Reply:
             finish_reason=_finish_reason(response, has_calls=bool(calls)),
             usage=_usage(response.get("usage")),
             body=body,
+            kept_ids=_kept_ids(response),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise errors.nonsense(provider, "something that is no response") from error
@@ -125,7 +127,10 @@ class ResponseDecoder:
                 response = event["response"]
                 delta.finish_reason = _finish_reason(response, has_calls=bool(self._calls))
                 delta.usage = _usage(response.get("usage"))
+                delta.kept_ids = _kept_ids(response)
                 self.done = True
+            case "response.created":
+                delta.kept_ids = told_ids((event.get("response") or {}).get("id"))
             case "response.failed":
                 delta.usage = _usage(event["response"].get("usage"))
                 raise _failure(self._provider, event["response"].get("error"), self._setting)
@@ -140,6 +145,16 @@ def _record(kind: str, data: bytes) -> bytes:
         raise ValueError("the type of an event is no name")
     lines = data.replace(b"\n", b"\ndata: ") if b"\n" in data else data
     return b"event: " + kind.encode() + b"\ndata: " + lines + b"\n\n"
+
+
+def _kept_ids(response: Mapping[str, Any]) -> Sequence[str]:
+    items = response.get("output") or ()
+    return told_ids(
+        response.get("id"),
+        *(item.get("id") for item in items),
+        *(item["container_id"] for item in items if "container_id" in item),
+        *(item["environment"].get("container_id") for item in items if isinstance(item.get("environment"), dict)),
+    )
 
 
 def _finish_reason(response: Mapping[str, Any], *, has_calls: bool) -> FinishReason:

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from services.chat.kept_ids import told_ids
 from services.chat.providers import errors
 from services.chat.providers.checked import count, text
 from services.chat.turn import (
@@ -75,6 +76,7 @@ def decode_reply(provider: str, body: bytes) -> Reply:
             body=body,
             other_choices=[_said(other["message"]) for other in others],
             thinking=[Thinking(thought)] if (thought := _thought(message)) else (),
+            kept_ids=told_ids(audio.get("id")) if (audio := message.get("audio")) else (),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise errors.nonsense(provider, "something that is no chat completion") from error
@@ -169,6 +171,8 @@ class ChunkDecoder:
         piece = _said(added)
         if not index and (thought := _thought(added)):
             delta.thinking += thought
+        if audio := added.get("audio"):
+            delta.kept_ids = (*delta.kept_ids, *told_ids(audio.get("id")))
         if reason:
             self._finished = True
         if index:

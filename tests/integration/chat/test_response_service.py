@@ -253,7 +253,6 @@ class TestPassedOn:
         body = {
             **OPENAI,
             "model": "openai/gpt-4o",
-            "previous_response_id": "resp_0",
             "tools": [{"type": "web_search"}],
             "brand_new": {"a": [None]},
         }
@@ -340,10 +339,10 @@ class TestBudgets:
     ):
         # gpt-4o reads 128,000 tokens at the most, for 0.32 dollars.
         await limit(client, limits={"monthly_budget_usd": "0.3"})
-        openai_upstream.script = lambda exchange: exchange.reply(200, WHOLE)
+        openai_upstream.script = lambda exchange: exchange.reply(200, {**WHOLE, "id": "resp_costly"})
         body = {**OPENAI, "max_output_tokens": 16}
         await respond(client, body)
-        error = await refusal(call(client, {**body, "previous_response_id": "resp_1"}))
+        error = await refusal(call(client, {**body, "previous_response_id": "resp_costly"}))
         assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "may cost up to 0.32" in error.message
         assert len(openai_upstream.requests) == 1

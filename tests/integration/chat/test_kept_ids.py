@@ -1,0 +1,177 @@
+"""What a provider keeps for its account is there for the user who was told of it, and for nobody else."""
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from shared.rpc.channel import connect
+from tests.integration.chat.conftest import Client, refusal
+from tests.integration.chat.scripted_provider import (
+    Exchange,
+    ScriptedProvider,
+    claude_message,
+    claude_stream,
+    openai_completion,
+)
+from tests.integration.chat.test_ledger import ledger_of
+from tests.integration.chat.test_response_service import OPENAI, call, record, respond, stream, streaming
+from tests.support.auth import Auth
+
+CLAUDE = {"model": "claude-haiku-5-5", "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]}
+
+
+@pytest.fixture
+async def stranger(address: str, auth: Auth) -> AsyncIterator[Client]:
+    key = await auth.new_key()
+    async with connect(address) as channel:
+        yield Client(channel, (("x-api-key", key),), auth.owner_url)
+
+
+def made(*items: Any) -> tuple[str, dict[str, Any]]:
+    """Returns a new response of some items, and its id."""
+    told = f"resp_{uuid.uuid4().hex}"
+    text = {"type": "message", "id": f"msg_{told}", "content": [{"type": "output_text", "text": "hello"}]}
+    usage = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
+    whole = {"id": told, "object": "response", "status": "completed", "output": [*items, text], "usage": usage}
+    return told, whole
+
+
+async def last_body(client: Client, body: Any, upstream: ScriptedProvider) -> Any:
+    """Makes a call, and returns what the provider got."""
+    _, whole = made()
+    upstream.script = lambda exchange: exchange.reply(200, whole)
+    await respond(client, body)
+    return upstream.requests[-1].body
+
+
+class TestResponses:
+    async def test_a_user_goes_on_from_an_own_reply_and_a_stranger_is_told_that_there_is_none(
+        self, client: Client, stranger: Client, openai_upstream: ScriptedProvider
+    ):
+        told, whole = made()
+        openai_upstream.script = lambda exchange: exchange.reply(200, whole)
+        await respond(client, OPENAI)
+        follow_up = {**OPENAI, "previous_response_id": told}
+        error = await refusal(call(stranger, follow_up))
+        assert error.code is grpc.StatusCode.NOT_FOUND
+        assert error.message.startswith(f"previous_response_id: there is no {told}")
+        assert "PREVIOUS_RESPONSE_NOT_FOUND" in error.trailing
+        assert len(openai_upstream.requests) == 1
+        assert await ledger_of(stranger) == []
+        assert (await last_body(client, follow_up, openai_upstream))["previous_response_id"] == told
+
+    async def test_a_streamed_reply_is_told_by_its_first_event(
+        self, client: Client, stranger: Client, openai_upstream: ScriptedProvider
+    ):
+        told, whole = made()
+
+        async def half(exchange: Exchange) -> None:
+            await exchange.begin()
+            created = {"type": "response.created", "response": {"id": told, "status": "in_progress"}}
+            await exchange.send(record(created))
+            await exchange.send(record({"type": "response.output_text.delta", "delta": "half "}))
+            exchange.cut()
+
+        openai_upstream.script = half
+        await refusal(call(client, {**OPENAI, "stream": True}))
+        follow_up = {**OPENAI, "previous_response_id": told}
+        assert (await refusal(call(stranger, follow_up))).code is grpc.StatusCode.NOT_FOUND
+        assert (await last_body(client, follow_up, openai_upstream))["previous_response_id"] == told
+        again, whole = made()
+        openai_upstream.script = streaming(record({"type": "response.completed", "response": whole}))
+        await stream(client, OPENAI)
+        assert await last_body(client, {**OPENAI, "previous_response_id": again}, openai_upstream)
+
+    async def test_whoever_was_told_an_id_first_owns_it(
+        self, client: Client, stranger: Client, openai_upstream: ScriptedProvider
+    ):
+        told, whole = made()
+        openai_upstream.script = lambda exchange: exchange.reply(200, whole)
+        await respond(client, OPENAI)
+        await respond(stranger, OPENAI)
+        assert (await refusal(call(stranger, {**OPENAI, "previous_response_id": told}))).code.name == "NOT_FOUND"
+
+    @pytest.mark.parametrize("conversation", ["conv_1", {"id": "conv_1"}])
+    async def test_conversations_of_openais_are_nobodys(
+        self, client: Client, openai_upstream: ScriptedProvider, conversation
+    ):
+        error = await refusal(call(client, {**OPENAI, "conversation": conversation}))
+        assert (error.code, openai_upstream.requests) == (grpc.StatusCode.NOT_FOUND, [])
+        assert "CONVERSATION_NOT_FOUND" in error.trailing
+
+    async def test_items_and_sandboxes_are_owned_like_replies(
+        self, client: Client, stranger: Client, openai_upstream: ScriptedProvider
+    ):
+        drawn = f"ig_{uuid.uuid4().hex}"
+        sandbox = f"cntr_{uuid.uuid4().hex}"
+        ran = {"type": "code_interpreter_call", "id": f"ci_{sandbox}", "container_id": sandbox}
+        told, whole = made({"type": "image_generation_call", "id": drawn}, ran)
+        openai_upstream.script = lambda exchange: exchange.reply(200, whole)
+        await respond(client, OPENAI)
+        said = {"role": "user", "content": "and now?"}
+        for name, body in {
+            "input[0].id": {**OPENAI, "input": [{"type": "item_reference", "id": f"msg_{told}"}, said]},
+            "input[1].id": {**OPENAI, "input": [said, {"type": "image_generation_call", "id": drawn}]},
+            "tools[0].container": {**OPENAI, "tools": [{"type": "code_interpreter", "container": sandbox}]},
+        }.items():
+            error = await refusal(call(stranger, body))
+            assert error.code is grpc.StatusCode.NOT_FOUND
+            assert error.message.startswith(f"{name}: ")
+            assert await last_body(client, body, openai_upstream) == body
+
+    async def test_items_that_say_all_there_is_to_them_are_anybodys(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        items = [
+            {"role": "user", "content": "hi"},
+            {"type": "reasoning", "id": "rs_elsewhere", "summary": [], "encrypted_content": "x"},
+            {"type": "function_call", "id": "fc_elsewhere", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "id": "fco_mine", "call_id": "c", "output": "1"},
+        ]
+        body = {**OPENAI, "input": items, "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}
+        assert await last_body(client, body, openai_upstream) == body
+
+
+class TestOtherDialects:
+    async def test_a_sandbox_of_claudes_is_its_users(
+        self, client: Client, stranger: Client, claude_upstream: ScriptedProvider
+    ):
+        first, second = f"container_{uuid.uuid4().hex}", f"container_{uuid.uuid4().hex}"
+        message = {**claude_message([{"type": "text", "text": "hello"}]), "container": {"id": first}}
+        claude_upstream.script = lambda exchange: exchange.reply(200, message)
+        assert [part async for part in client.message_call(CLAUDE)]
+        *events, last = claude_stream(["hello"])
+        events[-1]["delta"]["container"] = {"id": second}
+
+        async def streamed(exchange: Exchange) -> None:
+            await exchange.begin()
+            await exchange.events(*events, last)
+            await exchange.end()
+
+        claude_upstream.script = streamed
+        assert [part async for part in client.message_call({**CLAUDE, "stream": True})]
+        claude_upstream.script = lambda exchange: exchange.reply(200, message)
+        for one in (first, {"id": second}):
+            error = await refusal(stranger.message_call({**CLAUDE, "container": one}))
+            assert error.code is grpc.StatusCode.NOT_FOUND
+            assert error.message.startswith("container: ")
+            assert [part async for part in client.message_call({**CLAUDE, "container": one})]
+        assert [part async for part in client.message_call({**CLAUDE, "container": {"skills": []}})]
+
+    async def test_sound_of_a_reply_is_its_users(
+        self, client: Client, stranger: Client, openai_upstream: ScriptedProvider
+    ):
+        told = f"audio_{uuid.uuid4().hex}"
+        whole = openai_completion("")
+        whole["choices"][0]["message"] = {"role": "assistant", "content": None, "audio": {"id": told, "data": ""}}
+        openai_upstream.script = lambda exchange: exchange.reply(200, whole)
+        question = {"role": "user", "content": "hi"}
+        await client.complete({"model": "gpt-4o", "messages": [question]})
+        messages = [question, {"role": "assistant", "audio": {"id": told}}, question]
+        error = await refusal(stranger.completion_call({"model": "gpt-4o", "messages": messages}))
+        assert error.code is grpc.StatusCode.NOT_FOUND
+        assert error.message.startswith("messages[1].audio.id: ")
+        assert await client.complete({"model": "gpt-4o", "messages": messages})
