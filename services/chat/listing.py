@@ -55,7 +55,7 @@ def build_listing(settings: ChatSettings, now: dt.datetime, discovered: Discover
 
 
 def _claude(settings: ChatSettings, now: dt.datetime) -> ProviderSpec:
-    if settings.anthropic_api_key is None:
+    if not settings.has_anthropic:
         return ProviderSpec(CLAUDE, CLAUDE_NAME, missing_setting=CLAUDE_SETTING, aliases=CLAUDE_ALIASES)
     from services.chat.providers import models_anthropic
 
@@ -65,11 +65,11 @@ def _claude(settings: ChatSettings, now: dt.datetime) -> ProviderSpec:
 
 
 def _openai(settings: ChatSettings, now: dt.datetime) -> ProviderSpec:
-    if settings.openai_api_key is None:
+    if not settings.has_openai:
         return ProviderSpec(OPENAI, OPENAI_NAME, missing_setting=OPENAI_SETTING)
     from services.chat.providers import models_openai
 
-    elsewhere = settings.openai_base_url is not None
+    elsewhere = settings.openai_base_url is not None or any(one.base_url for one in settings.openai_endpoints)
     models = models_openai.openai_models(OPENAI, now, only=settings.openai_models, keep_withdrawn=elsewhere)
     makers = models_openai.openai_makers(OPENAI, now, keep_withdrawn=elsewhere)
     return ProviderSpec(
@@ -99,7 +99,7 @@ def _compatible(endpoint: CompatibleEndpoint, now: dt.datetime, told: Sequence[s
 
 def _publishers(settings: ChatSettings) -> dict[str, Publisher]:
     publishers: dict[str, Publisher] = {LOCAL: free}
-    if settings.anthropic_api_key is None and settings.openai_api_key is None and not settings.openai_compatible:
+    if not (settings.has_anthropic or settings.has_openai or settings.openai_compatible):
         return publishers
     from services.chat.providers import prices
 

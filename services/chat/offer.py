@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from pydantic import SecretStr
+
 from services.chat.listing import CLAUDE, CLAUDE_SETTING, LOCAL, OPENAI, OPENAI_SETTING
 from services.chat.providers.base import Provider
 from services.chat.providers.local import LocalProvider
 from services.chat.resilience.circuit import CircuitRules
 from services.chat.resilience.pool import Pool
-from services.chat.settings import ChatSettings, CompatibleEndpoint, split_keys
+from services.chat.settings import ChatSettings, CompatibleEndpoint, ProviderEndpoint, split_keys
 
 COMPATIBLE_SETTING = "GAIA_OPENAI_COMPATIBLE"
 ABOUT_MODELS = ("name", "models", "discover", "prices_of")
@@ -39,11 +41,12 @@ def ways_of(settings: ChatSettings) -> Mapping[str, Way]:
     """Returns how the adapters of all configured providers are made, by the provider's id."""
     common = {name: getattr(settings, name) for name in ChatSettings.model_fields if name.startswith("provider_")}
     ways: dict[str, Way] = {}
-    if settings.anthropic_api_key is not None:
-        claude = [Endpoint(settings.anthropic_base_url, key) for key in split_keys(settings.anthropic_api_key)]
+    if settings.has_anthropic:
+        key, url = settings.anthropic_api_key, settings.anthropic_base_url
+        claude = _own_endpoints(settings.anthropic_endpoints, key, url)
         ways[CLAUDE] = Way((claude, common), partial(_claude, settings, claude))
-    if settings.openai_api_key is not None:
-        openai = [Endpoint(settings.openai_base_url, key) for key in split_keys(settings.openai_api_key)]
+    if settings.has_openai:
+        openai = _own_endpoints(settings.openai_endpoints, settings.openai_api_key, settings.openai_base_url)
         ways[OPENAI] = Way((openai, common), partial(_openai, settings, openai))
     for provider in settings.openai_compatible:
         own = provider.model_dump(exclude=set(ABOUT_MODELS))
@@ -56,6 +59,19 @@ def ways_of(settings: ChatSettings) -> Mapping[str, Way]:
 def connect_providers(ways: Mapping[str, Way]) -> dict[str, Pool]:
     """Makes the adapters; connects to nothing yet. The SDK of a provider without a key is not loaded."""
     return {provider: way.connect() for provider, way in ways.items()}
+
+
+def _own_endpoints(
+    stated: Sequence[ProviderEndpoint], shared_key: SecretStr | None, shared_url: str | None
+) -> Sequence[Endpoint]:
+    """Returns the endpoints of a provider with an SDK of its own; the keys of one share what it weighs."""
+    endpoints = []
+    for one in stated or (ProviderEndpoint(),):
+        given = one.api_key or shared_key
+        assert given is not None
+        keys = split_keys(given)
+        endpoints += [Endpoint(one.base_url or shared_url, key, one.weight / len(keys)) for key in keys]
+    return endpoints
 
 
 def compatible_endpoints(provider: CompatibleEndpoint) -> Sequence[Endpoint]:
@@ -98,16 +114,22 @@ def _claude(settings: ChatSettings, endpoints: Sequence[Endpoint]) -> Pool:
             now=utc_now,
         )
 
-    return build_pool(settings, endpoints, connect, CLAUDE_SETTING)
+    return build_pool(settings, endpoints, connect, _setting(settings.anthropic_endpoints, CLAUDE_SETTING))
 
 
 def _openai(settings: ChatSettings, endpoints: Sequence[Endpoint]) -> Pool:
-    return build_pool(settings, endpoints, _openai_connector(settings, OPENAI, is_openai=True), OPENAI_SETTING)
+    setting = _setting(settings.openai_endpoints, OPENAI_SETTING)
+    return build_pool(settings, endpoints, _openai_connector(settings, OPENAI, is_openai=True), setting)
 
 
 def _compatible(settings: ChatSettings, provider: CompatibleEndpoint) -> Pool:
     connect = _openai_connector(settings, provider.id, is_openai=False)
     return build_pool(settings, compatible_endpoints(provider), connect, COMPATIBLE_SETTING)
+
+
+def _setting(stated: Sequence[ProviderEndpoint], of_the_key: str) -> str:
+    """Returns where the keys of a provider's endpoints come from."""
+    return f"{of_the_key} or the endpoints' keys" if stated else of_the_key
 
 
 def _local() -> Pool:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from services.chat.model_settings import ModelSettings
 from shared.settings import ListenAddress, ServiceSettings
@@ -16,6 +16,25 @@ RESERVED_PROVIDER_IDS = ("claude", "anthropic", "openai", "local")
 HttpUrl = Annotated[str, Field(pattern="^https?://")]
 ModelId = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
 """Name of a model: printable ASCII without spaces."""
+
+
+class ProviderEndpoint(BaseModel):
+    """One of several ways to a provider that has an SDK of its own; what it leaves out is the provider's.
+
+    `api_key` may be several keys separated by commas, which share the endpoint's calls. An endpoint of weight 2 gets
+    twice the calls of one of weight 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: HttpUrl | None = None
+    api_key: SecretStr | None = None
+    weight: float = Field(default=1.0, gt=0, le=1000)
+
+    @field_validator("api_key")
+    @classmethod
+    def _check_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        return _without_gaps(keys)
 
 
 class CompatibleEndpoint(BaseModel):
@@ -91,9 +110,11 @@ class ChatSettings(ServiceSettings):
     config_keys: ClassVar[Mapping[str, str]] = {
         "openai_api_key": "providers.openai.api_key",
         "openai_base_url": "providers.openai.base_url",
+        "openai_endpoints": "providers.openai.endpoints",
         "openai_models": "providers.openai.models",
         "anthropic_api_key": "providers.anthropic.api_key",
         "anthropic_base_url": "providers.anthropic.base_url",
+        "anthropic_endpoints": "providers.anthropic.endpoints",
         "anthropic_models": "providers.anthropic.models",
         "openai_compatible": "providers.compatible",
         "local_provider": "providers.local.enabled",
@@ -131,6 +152,10 @@ class ChatSettings(ServiceSettings):
     """One key, or several separated by commas, which share the calls."""
     anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
     """Where Anthropic's API is, without `/v1`. Default: the SDK's."""
+    openai_endpoints: tuple[ProviderEndpoint, ...] = ()
+    """A JSON list of {base_url, api_key, weight} that share OpenAI's calls, instead of a single address."""
+    anthropic_endpoints: tuple[ProviderEndpoint, ...] = ()
+    """The same for Anthropic."""
     openai_compatible: tuple[CompatibleEndpoint, ...] = ()
     """Other providers of OpenAI's dialect: a JSON list of {id, name, base_url, api_key, models}, and what else a
     CompatibleEndpoint has."""
@@ -193,9 +218,28 @@ class ChatSettings(ServiceSettings):
     @field_validator("openai_api_key", "anthropic_api_key")
     @classmethod
     def _keys(cls, keys: SecretStr | None) -> SecretStr | None:
-        if keys is not None and not all(split_keys(keys)):
-            raise ValueError("is a list with an empty place; separate keys by one comma")
-        return keys
+        return _without_gaps(keys)
+
+    @field_validator("openai_endpoints", "anthropic_endpoints")
+    @classmethod
+    def _have_keys(cls, endpoints: tuple[ProviderEndpoint, ...], info: ValidationInfo) -> tuple[ProviderEndpoint, ...]:
+        shared = f"{str(info.field_name).removesuffix('_endpoints')}_api_key"
+        # Where the provider's own key is wrong, that is what has to be told.
+        if info.data.get(shared) is None and shared in info.data:
+            for number, endpoint in enumerate(endpoints, 1):
+                if endpoint.api_key is None:
+                    raise ValueError(f"number {number} has no api_key, and the provider has none for all of them")
+        return endpoints
+
+    @property
+    def has_openai(self) -> bool:
+        """Whether there is a key for OpenAI."""
+        return self.openai_api_key is not None or bool(self.openai_endpoints)
+
+    @property
+    def has_anthropic(self) -> bool:
+        """Whether there is a key for Anthropic."""
+        return self.anthropic_api_key is not None or bool(self.anthropic_endpoints)
 
     @field_validator("openai_compatible")
     @classmethod
@@ -205,6 +249,12 @@ class ChatSettings(ServiceSettings):
             if endpoint_id in RESERVED_PROVIDER_IDS or endpoint_id in ids[:number]:
                 raise ValueError(f"the id {endpoint_id} is taken; give each endpoint an id of its own")
         return endpoints
+
+
+def _without_gaps(keys: SecretStr | None) -> SecretStr | None:
+    if keys is not None and not all(split_keys(keys)):
+        raise ValueError("is a list with an empty place; separate keys by one comma")
+    return keys
 
 
 def split_keys(keys: SecretStr) -> list[str]:

@@ -157,6 +157,27 @@ async def test_an_adapter_whose_settings_are_the_same_keeps_its_connections(begi
         assert first.writer is second.writer
 
 
+async def test_an_endpoint_that_is_added_takes_its_part_of_the_calls(begin: Begin):
+    def stated(*urls: str) -> str:
+        tables = "".join(f'[[providers.openai.endpoints]]\nbase_url = "{url}/v1"\n' for url in urls)
+        return f'[providers.openai]\napi_key = "k"\nmodels = ["m"]\n{tables}'
+
+    async with running_provider() as first, running_provider() as second:
+        for provider in (first, second):
+            provider.script = lambda exchange: exchange.reply(200, openai_completion("here"))
+        async with begin(stated(first.url)) as service:
+            assert await service.said("openai/m") == "here"
+            service.take(stated(first.url, second.url))
+
+            async def is_asked() -> bool:
+                await service.said("openai/m")
+                return bool(second.requests)
+
+            await until(is_asked)
+            service.take(stated(first.url) + "[[providers.openai.endpoints]]\napi_keey = 1\n")
+            assert await service.said("openai/m") == "here"
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [

@@ -12,7 +12,7 @@ from gaia.chat.v1.chat_service_pb2 import ChatRequest
 from gaia.chat.v1.provider_service_pb2 import GetProviderHealthRequest
 from pydantic import SecretStr
 
-from services.chat.settings import CompatibleEndpoint
+from services.chat.settings import CompatibleEndpoint, ProviderEndpoint
 from shared.rpc.channel import connect
 from tests.integration.chat.conftest import PROVIDER_KEY, Client, Running, events_in, outcome, refusal, until
 from tests.integration.chat.scripted_provider import (
@@ -303,6 +303,35 @@ class TestSeveralEndpoints:
                 answer = await client.complete({**ASK, "model": "pair/m"})
                 assert answer["choices"][0]["message"]["content"] == "hello"
         assert {one.headers["authorization"] for one in openai_upstream.requests} == {"Bearer k"}
+
+    @pytest.mark.parametrize("provider", ["openai", "claude"])
+    async def test_the_endpoints_of_a_provider_share_its_calls_by_weight_and_stand_in_for_each_other(
+        self, asking: Asking, openai_upstream: ScriptedProvider, claude_upstream: ScriptedProvider, provider
+    ):
+        message = claude_message([{"type": "text", "text": "hello"}])
+        second = claude_upstream if provider == "openai" else openai_upstream
+        for upstream in (openai_upstream, claude_upstream):
+            upstream.script = hello if provider == "openai" else lambda exchange: exchange.reply(200, message)
+        suffix = "/v1" if provider == "openai" else ""
+        first = openai_upstream if provider == "openai" else claude_upstream
+        endpoints = (
+            ProviderEndpoint(base_url=first.url + suffix, api_key=SecretStr("sk-one"), weight=3),
+            ProviderEndpoint(base_url=second.url + suffix, api_key=SecretStr("sk-two")),
+        )
+        both: dict[str, dict[str, Any]] = {
+            "openai": {"openai_api_key": None, "openai_endpoints": endpoints},
+            "claude": {"anthropic_endpoints": endpoints},
+        }
+        model = {"openai": "gpt-4o", "claude": "claude/claude-haiku-5-5"}[provider]
+        async with asking(**both[provider]) as client:
+            for _ in range(8):
+                await client.complete({**ASK, "model": model})
+            assert (len(first.requests), len(second.requests)) == (6, 2)
+            assert "sk-one" in str(first.requests[0].headers)
+            assert "sk-two" in str(second.requests[0].headers)
+            first.script = failing(503)
+            for _ in range(4):
+                await client.complete({**ASK, "model": model})
 
     async def test_a_key_that_is_refused_is_named_by_its_place(self, asking: Asking, openai_upstream: ScriptedProvider):
         openai_upstream.script = failing(401)

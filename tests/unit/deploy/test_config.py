@@ -74,6 +74,7 @@ def test_what_holds_is_shown_with_its_source_and_without_secrets(full_example, e
     )
     assert shown["chat.log_level"].source == "GAIA_LOG_LEVEL"
     assert shown["providers.compatible"].value[0]["api_key"] == "********"
+    assert shown["providers.openai.endpoints"].value[0]["api_key"] == "********"
     assert "hunter2" not in str(shown)
 
 

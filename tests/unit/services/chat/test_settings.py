@@ -65,6 +65,33 @@ async def test_several_keys_are_several_endpoints(environment):
         await pool.close()
 
 
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ('[{"base_url": "https://one.test"}, {}]', [("https://one.test", "k", 1), ("https://two.test", "k", 1)]),
+        ('[{"api_key": "a, b", "weight": 3}]', [("https://two.test", "a", 1.5), ("https://two.test", "b", 1.5)]),
+        ("[]", [("https://two.test", "k", 1)]),
+    ],
+    ids=["two addresses", "two keys at one address", "none"],
+)
+@pytest.mark.parametrize("name", ["OPENAI", "ANTHROPIC"])
+def test_endpoints_of_a_provider_with_an_sdk_have_what_it_has(environment, name, stated, expected):
+    environment.setenv(f"{name}_API_KEY", "k")
+    environment.setenv(f"{name}_BASE_URL", "https://two.test")
+    environment.setenv(f"GAIA_{name}_ENDPOINTS", stated)
+    way = ways_of(load(ChatSettings))[{"OPENAI": "openai", "ANTHROPIC": "claude"}[name]]
+    assert [(one.base_url, one.api_key, one.weight) for one in way.settings[0]] == expected
+
+
+def test_endpoints_with_keys_are_credentials_enough(environment):
+    environment.setenv("GAIA_OPENAI_ENDPOINTS", '[{"api_key": "k"}]')
+    assert build_listing(load(ChatSettings), NOW).catalogue.provider("openai").is_configured
+    environment.setenv("GAIA_OPENAI_ENDPOINTS", '[{"api_key": "secret"}, {"base_url": "https://one.test"}]')
+    with pytest.raises(SettingsError, match="GAIA_OPENAI_ENDPOINTS: number 2 has no api_key") as caught:
+        load(ChatSettings)
+    assert "secret" not in str(caught.value)
+
+
 def endpoints(environment, fields):
     environment.setenv("GAIA_OPENAI_COMPATIBLE", '[{"id": "x", "models": ["m"], ' + fields + "}]")
     [provider] = load(ChatSettings).openai_compatible
@@ -129,6 +156,8 @@ def test_models_can_be_listed_by_setting(environment):
             "GAIA_OPENAI_COMPATIBLE",
         ),
         ("OPENAI_API_KEY", "k1,,k2", "OPENAI_API_KEY: .*empty place"),
+        ("GAIA_OPENAI_ENDPOINTS", '[{"api_key": "k1,"}]', "GAIA_OPENAI_ENDPOINTS .*: .*empty place"),
+        ("GAIA_ANTHROPIC_ENDPOINTS", '[{"api_key": "k", "base_ulr": "https://x"}]', "did you mean base_url"),
         ("GAIA_LISTEN", "8003", "GAIA_LISTEN"),
     ],
 )
