@@ -2,34 +2,27 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any
 
 from genai_prices import Usage, calc_price, extract_usage
 from genai_prices.data_snapshot import get_snapshot
 
+from shared.image_tokens import SQUARE, image_tokens
+
 _PRECISION = Decimal("0.000000001")
 """Nine digits, as the column `assets.cost_usd` has."""
 
-# Image tokens of one 1024x1024 image by quality, as OpenAI's cost calculator gives them. They serve to refuse what is
-# too dear before it is bought; what is booked comes from the usage in the reply. Models that are not listed have
-# no estimate.
-_IMAGE_TOKENS: Mapping[str, Mapping[str, int]] = MappingProxyType(
-    {
-        "gpt-image-1": {"low": 272, "medium": 1056, "high": 4160},
-        "gpt-image-1.5": {"low": 272, "medium": 1056, "high": 4160},
-        "gpt-image-2": {"low": 196, "medium": 1756, "high": 7024},
-        "gpt-image-2.5-flare": {"low": 196, "medium": 439, "high": 1756},
-        "gpt-image-2.5-sunburst": {"low": 196, "medium": 439, "high": 1756},
-    }
-)
-
 
 def estimate_image(provider: str, model: str, quality: str) -> Decimal | None:
-    """Returns about what an image of 1024x1024 will cost in USD; the few tokens of its prompt are left out."""
+    """Returns about what an image of 1024x1024 will cost in USD; the few tokens of its prompt are left out.
+
+    It serves to refuse what is too dear before it is bought; what is booked comes from the usage in the reply.
+    """
     try:
         _, known = get_snapshot().find_provider_model(model, None, provider, None)
-        tokens = _IMAGE_TOKENS[known.id][quality]
+        tokens = image_tokens(known.id, quality, SQUARE)
+        if tokens is None:
+            return None
         usage = Usage(input_tokens=0, output_tokens=tokens, output_image_tokens=tokens)
         return _rounded(calc_price(usage, model, provider_id=provider).total_price)
     except (LookupError, ValueError):

@@ -69,7 +69,7 @@ class Asked(Protocol):
 
 
 def no_bound(model: ModelSpec, what: str, instead: str = "") -> PermissionDenied:
-    """The error for a call that no budget can hold."""
+    """The error for a call that no budget can hold; `instead` is what one can hold."""
     other = f"ask {instead}, or " if instead else ""
     return PermissionDenied(
         f"what {what} of {model.id} can cost at the most is not known before it is made, and a budget must hold this "

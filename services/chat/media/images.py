@@ -14,11 +14,19 @@ from services.chat.media.asked import EVENTS, JSON, no_bound, read_json
 from services.chat.media.kinds import Kind
 from services.chat.pricing import PriceList
 from services.chat.providers.checked import count
-from services.chat.tokens import BYTES_PER_TOKEN
+from services.chat.tokens import BYTES_PER_TOKEN, MOST_OVERHEAD
 from services.chat.turn import Usage
 from shared.errors import InvalidArgument
+from shared.image_tokens import PARTIAL_TOKENS, most_image_tokens
 
 LAST_EVENT = "image_generation.completed"
+MOST_WORDS = 2_000
+"""Tokens that a model may write beside an image, planning it: several times what is seen."""
+_UNBOUNDED = ("complexity", "frame_count", "output_format")
+"""Fields that make an image cost more, nobody says how much, unless they have one of the values of `_PLAIN`."""
+_PLAIN = ("png", "webp", "jpeg")
+_TOKENS = Usage(1, 1)
+_INSTEAD = "gpt-image-2 for a png, webp or jpeg, with a size and a quality that you name, and without complexity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +56,16 @@ class ImageRequest:
         """Returns the request."""
         return orjson.dumps({**self.body, "model": model.id})
 
-    def most(self, model: ModelSpec, prices: PriceList) -> Decimal:  # noqa: ARG002 - the protocol's
-        """How many tokens an image takes depends on its size and quality, and is published for people only."""
-        raise no_bound(model, "an image")
+    def most(self, model: ModelSpec, prices: PriceList) -> Decimal:
+        """How many tokens an image takes is published for some models, by size and quality."""
+        body = self.body
+        tokens = most_image_tokens(model.id, body.get("quality") or "", body.get("size") or "")
+        unusual = [name for name in _UNBOUNDED if body.get(name) not in (None, *_PLAIN)]
+        if tokens is None or unusual or not prices.knows(_TOKENS):
+            raise no_bound(model, "an image", _INSTEAD)
+        shown = (body.get("partial_images") or 0) * PARTIAL_TOKENS
+        images = (body.get("n") or 1) * (tokens + shown + MOST_WORDS)
+        return prices.worst(len(body["prompt"].encode()) + MOST_OVERHEAD, images)
 
     def accepts(self, content_type: str) -> bool:
         """JSON, or events where they were asked for: not every model has some."""

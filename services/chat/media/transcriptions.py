@@ -10,10 +10,12 @@ from services.chat.catalogue import ModelSpec
 from services.chat.media import checks
 from services.chat.media.asked import EVENTS, JSON, no_bound, read_json
 from services.chat.media.kinds import Kind
+from services.chat.media.lengths import most_milliseconds
 from services.chat.media.payload import Form
 from services.chat.media.recordings import format_of
 from services.chat.pricing import PriceList
 from services.chat.providers.checked import MAX_COUNT, count
+from services.chat.tokens import MOST_OVERHEAD
 from services.chat.turn import Usage
 from shared.errors import InvalidArgument, Violation
 
@@ -21,8 +23,15 @@ MAX_BYTES = 25 * 1024 * 1024
 """Largest recording that OpenAI takes."""
 BYTES_PER_TOKEN = 1600
 """A second of a common recording has 16 kB, and is read as ten tokens."""
+HEARD_TOKENS_A_SECOND = 10
+"""What OpenAI's models count of a recording."""
+SAID_TOKENS_A_SECOND = 20
+"""More than anybody says in any language; names of speakers and times come on top."""
+MOST_WORDS = 2_000
+"""What a model may write of a recording in which little is said."""
 TEXTS = ("text", "srt", "vtt")
 """Formats that are no JSON."""
+_TOKENS = Usage(1, 1)
 LAST_EVENT = "transcript.text.done"
 
 
@@ -37,7 +46,12 @@ class TranscriptionRequest:
     response_format: str = "json"
     is_stream: bool = False
     kind = Kind.TRANSCRIPTIONS
-    least: Usage | None = None
+
+    @property
+    def least(self) -> Usage | None:
+        """The time of the recording, by which some models are paid."""
+        length = most_milliseconds(self.file, self._suffix)
+        return None if length is None else Usage(audio_ms=length)
 
     @property
     def tokens(self) -> int:
@@ -49,9 +63,25 @@ class TranscriptionRequest:
         suffix, content_type = format_of(self.file, self.content_type)
         return Form([("model", model.id), *self.fields], self.file, f"recording.{suffix}", content_type)
 
-    def most(self, model: ModelSpec, prices: PriceList) -> Decimal:  # noqa: ARG002 - the protocol's
-        """How long a recording is, only who decodes it knows."""
-        raise no_bound(model, "a transcription")
+    def most(self, model: ModelSpec, prices: PriceList) -> Decimal:
+        """By how long the recording is, where its container says that."""
+        length = most_milliseconds(self.file, self._suffix)
+        if length is None:
+            raise no_bound(
+                model, "a transcription", "for a recording in wav, mp3, flac, ogg or m4a that tells its length"
+            )
+        listened = Usage(audio_ms=length)
+        if prices.knows(listened):
+            return prices.cost(listened)
+        if not prices.knows(_TOKENS):
+            raise no_bound(model, "a transcription")
+        seconds = length // 1000
+        asked = sum(len(value.encode()) for _, value in self.fields) + MOST_OVERHEAD
+        return prices.worst(asked + seconds * HEARD_TOKENS_A_SECOND, MOST_WORDS + seconds * SAID_TOKENS_A_SECOND)
+
+    @property
+    def _suffix(self) -> str:
+        return format_of(self.file, self.content_type)[0]
 
     def accepts(self, content_type: str) -> bool:
         """JSON, text, or events where they were asked for: not every model has some."""

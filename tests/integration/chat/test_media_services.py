@@ -24,6 +24,7 @@ from tests.integration.chat.scripted_provider import Exchange, ScriptedProvider
 from tests.integration.chat.test_budgets import limit, reserved_by
 from tests.integration.chat.test_ledger import ledger_of, spent_by
 from tests.support.auth import Auth
+from tests.support.recordings import wav
 
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(64)
 EMBED = {"model": "text-embedding-3-small", "input": "hello"}
@@ -472,8 +473,70 @@ class TestLimits:
         await body_of(speak(client))
         assert (await refusal(speak(client))).code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
+    async def test_an_image_is_held_to_what_its_size_and_quality_cost_at_the_most(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        openai_upstream.script = replies(IMAGES)
+        asked = {**PAINT, "n": 2, "size": "1024x1536", "quality": "medium"}
+        # 2 x (1,584 + 2,000) tokens at 32 and (5 + 1,000) at 8 dollars a million.
+        await limit(client, limits={"monthly_budget_usd": "0.24"})
+        await json_of(paint(client, asked))
+        assert (await spent_by(client), await reserved_by(client)) == (Decimal("0.0299"), Decimal(0))
+        error = await refusal(paint(client, asked))
+        assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "may cost up to 0.237416" in error.message
+        assert len(openai_upstream.requests) == 1
+
     @pytest.mark.parametrize(
-        "call", [paint, listen, lambda client: speak(client, {**SPEAK, "model": "gpt-4o-mini-tts"})]
+        "more",
+        [
+            {"model": "gpt-image-2.5-flare"},
+            {"model": "gpt-image-2", "complexity": "high"},
+            {"output_format": "gif"},
+            {"size": "1x1"},
+        ],
+    )
+    async def test_an_image_of_which_that_is_not_published_is_refused_under_a_budget(
+        self, client: Client, openai_upstream: ScriptedProvider, more: Any
+    ):
+        await limit(client, limits={"monthly_budget_usd": "100"})
+        error = await refusal(paint(client, {**PAINT, **more}))
+        assert (error.code, openai_upstream.requests) == (grpc.StatusCode.PERMISSION_DENIED, [])
+        assert "a size and a quality that you name" in error.message
+
+    @pytest.mark.parametrize(
+        ("model", "said", "most", "spent"),
+        [
+            # Ten seconds, and one for the head of the file, at 0.0001 dollars a second.
+            ("whisper-1", {"usage": {"type": "duration", "seconds": 10}}, "0.0011", "0.001"),
+            ("whisper-1", {}, "0.0011", "0.0011"),
+            # (11 x 10 + 1,000) tokens at 6, and (11 x 20 + 2,000) at 10 dollars a million.
+            (
+                "gpt-4o-transcribe",
+                {"usage": {"type": "tokens", "input_tokens": 100, "output_tokens": 20}},
+                "0.02886",
+                "0.00045",
+            ),
+        ],
+    )
+    async def test_a_recording_is_held_to_what_its_length_costs_at_the_most(
+        self, client: Client, openai_upstream: ScriptedProvider, model: str, said: Any, most: str, spent: str
+    ):
+        openai_upstream.script = replies({"text": "hi", **said})
+        await limit(client, limits={"monthly_budget_usd": most})
+        await json_of(listen(client, wav(10), model=model))
+        assert await spent_by(client) == Decimal(spent)
+        [row] = await ledger_of(client)
+        assert (row["reserved_usd"], row["is_estimate"]) == (Decimal(most), not said)
+        assert (await refusal(listen(client, wav(10), model=model))).code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda client: paint(client, {**PAINT, "model": "gpt-image-1-mini"}),
+            listen,
+            lambda client: speak(client, {**SPEAK, "model": "gpt-4o-mini-tts"}),
+        ],
     )
     async def test_what_has_no_bound_is_refused_under_a_budget_with_a_way_out(
         self, client: Client, openai_upstream: ScriptedProvider, call: Any
