@@ -293,7 +293,7 @@ class BegunCall:
         entry = meter.entry(
             admission.opening,
             State.DONE,
-            [*wasted, Used(model.provider, model.id, usage)],
+            [*wasted, Used(model.provider, model.id, usage, reply.served)],
             provider=model.provider,
             model=model.id,
             is_estimate=reply.usage is None,
@@ -376,7 +376,7 @@ class BegunCall:
             return ()
         said = said or Usage(turn_tokens(self._call.turn))
         arrived = replace(said, output_tokens=max(said.output_tokens, _tokens_of(builder.build())))
-        return [Used(answer.model.provider, answer.model.id, arrived)]
+        return [Used(answer.model.provider, answer.model.id, arrived, builder.served)]
 
 
 def _allowed(selection: Selection, caller: Principal) -> Selection:

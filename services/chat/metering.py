@@ -13,8 +13,9 @@ import orjson
 from services.chat.catalogue import ModelSpec
 from services.chat.ledger import Entry, Exchange, Ledger, Limits, Opening, Refused, Settlement, State
 from services.chat.pricing import Conditions, PriceBook, PriceList
+from services.chat.tiers import asked_tier, served_tier
 from services.chat.tokens import most_tokens, turn_tokens
-from services.chat.turn import Turn, Usage
+from services.chat.turn import Served, Turn, Usage
 from services.chat.unseen import has_unseen_input, tools_of_the_provider
 from shared.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable, Violation
 from shared.identity.principal import Principal
@@ -26,8 +27,6 @@ MAX_LATE = 1_000
 """Most settlements that wait for a database that is away; those beyond become interrupted calls in the ledger."""
 LATE_SECONDS = 1.0
 
-_TIERS = frozenset({"priority", "flex", "batch", "fast", "ultrafast"})
-"""Ways of being served that have prices of their own somewhere; any other word changes no price."""
 NOTHING = Decimal(0)
 NO_LIMITS = Limits()
 _TEXT = Usage(1, 1)
@@ -44,11 +43,15 @@ class Budgets:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a model used for a call, whole or not; None where that is not known."""
+    """What a model used for a call, whole or not; None where that is not known.
+
+    `served` is how the provider says that it served the call; see `services.chat.tiers`.
+    """
 
     provider: str
     model: str
     usage: Usage | None
+    served: Served = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ class Meter:
             is_stream=is_stream,
             seconds=seconds,
             advice="a lower max_tokens makes that less",
-            conditions=conditions_of(turn),
+            conditions=asked_tier(turn),
         )
 
     async def admit_measured(
@@ -237,11 +240,15 @@ class Meter:
         conditions: Conditions = (),
         kept_ids: Sequence[str] = (),
     ) -> Entry:
-        """Prices what was used, by the prices at the time at which the call began and under its conditions."""
+        """Prices what was used, by the prices at the time at which the call began and the way in which it was served.
+
+        `conditions` are what was asked for, which holds where the provider does not say how it served a call.
+        """
         cost: Decimal | None = NOTHING
         pricing = []
         for one in used:
-            prices = self.prices.at(one.provider, one.model, opening.created_at, conditions)
+            way = served_tier(conditions, one.served)
+            prices = self.prices.at(one.provider, one.model, opening.created_at, way)
             if prices is None or one.usage is None or not prices.knows(one.usage):
                 prices = cost = None
             elif cost is not None:
@@ -291,24 +298,27 @@ class Meter:
         return prices
 
     def _worst(self, turn: Turn, candidates: Sequence[ModelSpec], max_output_tokens: int | None) -> Decimal:
-        now, conditions = self.now(), conditions_of(turn)
+        now, asked = self.now(), asked_tier(turn)
         if places := tools_of_the_provider(turn):
             what = "is run by the provider, and what that costs is not known before; a budget must hold this call"
             raise InvalidArgument.of(*(Violation(place, what) for place in places))
         stated, has_more = most_tokens(turn), has_unseen_input(turn)
         worst = NOTHING
         for model in candidates:
-            prices = self.prices.at(model.provider, model.id, now, conditions)
-            if prices is None or not prices.knows(_TEXT):
+            # What is asked to be served in another way may be served in the common one all the same.
+            ways = (asked, ()) if asked else ((),)
+            listed = [self.prices.at(model.provider, model.id, now, way) for way in ways]
+            known = [prices for prices in listed if prices is not None and prices.knows(_TEXT)]
+            if len(known) < len(listed):
                 raise _no_price(model)
             # A reply is part of the window, whose size is known more often than the longest reply.
             output_tokens = max_output_tokens or model.max_tokens or model.context_window
-            if output_tokens is None and prices.worst(0, 1):
+            if output_tokens is None and any(prices.worst(0, 1) for prices in known):
                 raise InvalidArgument.field(
                     "max_tokens", f"must be given: a budget holds this call, and {model.id} has no known longest reply"
                 )
             input_tokens = max(stated, _window(model)) if has_more else stated
-            worst = max(worst, prices.worst(input_tokens, output_tokens or 0))
+            worst = max(worst, *(prices.worst(input_tokens, output_tokens or 0) for prices in known))
         return worst
 
     def _settle_late(self, settlement: Settlement) -> None:
@@ -337,14 +347,6 @@ def _window(model: ModelSpec) -> int:
             "call: send the whole input"
         )
     return model.context_window
-
-
-def conditions_of(turn: Turn) -> Conditions:
-    """Returns what of a request changes its price: a dearer or cheaper way of being served that it asks for."""
-    if turn.original is None:
-        return ()
-    body = turn.original.body
-    return tuple((name, body[name]) for name in ("service_tier", "speed") if body.get(name) in _TIERS)
 
 
 def check_model(caller: Principal, model: ModelSpec) -> None:

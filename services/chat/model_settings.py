@@ -15,7 +15,9 @@ BEGINNING = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 SOURCE = "configuration"
 
 Price = Annotated[Decimal, Field(ge=0)]
-_KINDS = tuple(name for name in Rates.__dataclass_fields__ if name != "audio_ms")
+_THOUSAND = 1000
+_CALLS = ("web_searches", "file_searches")
+_KINDS = tuple(name for name in Rates.__dataclass_fields__ if name not in ("audio_ms", *_CALLS))
 
 
 def _day_or_moment(value: Any) -> Any:
@@ -29,7 +31,8 @@ def _day_or_moment(value: Any) -> Any:
 class _Rates(BaseModel):
     """USD for a million tokens; what is not stated costs what the wider kind does.
 
-    `characters` is for a million of them that are spoken, `audio_hour` for an hour that is listened to.
+    `characters` is for a million of them that are spoken, `audio_hour` for an hour that is listened to, `web_searches`
+    and `file_searches` for a thousand that the provider makes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,10 +49,13 @@ class _Rates(BaseModel):
     output_image: Price | None = None
     characters: Price | None = None
     audio_hour: Price | None = None
+    web_searches: Price | None = None
+    file_searches: Price | None = None
 
     def stated(self) -> dict[str, Decimal]:
         """Returns the prices that are stated."""
         stated = {name: price for name in _KINDS if (price := getattr(self, name)) is not None}
+        stated |= {name: price * _THOUSAND for name in _CALLS if (price := getattr(self, name)) is not None}
         if self.audio_hour is not None:
             stated["audio_ms"] = for_a_million_ms(self.audio_hour)
         return stated

@@ -41,7 +41,8 @@ class Rates:
 
     Cached input, cache writes, input audio and images are kinds of input (`cache_write_1h` of cache writes), reasoning,
     output audio and images kinds of output. `characters` and `audio_ms` are for a million characters to be spoken and a
-    million milliseconds of sound; None where these are not paid for. Raises ValueError for a price that is negative or
+    million milliseconds of sound, `web_searches` and `file_searches` for a million calls of tools that the provider
+    runs; None where these are not paid for, or it is not known how. Raises ValueError for a price that is negative or
     no number.
     """
 
@@ -57,6 +58,8 @@ class Rates:
     output_image: Decimal | None = None
     characters: Decimal | None = None
     audio_ms: Decimal | None = None
+    web_searches: Decimal | None = None
+    file_searches: Decimal | None = None
 
     def __post_init__(self) -> None:
         for name, price in self.stated().items():
@@ -92,6 +95,8 @@ class _Band:
     output_image: int
     characters: int
     audio_ms: int
+    web_searches: int
+    file_searches: int
     dearest_input: int
     dearest_output: int
 
@@ -160,11 +165,18 @@ class PriceList:
             total += usage.output_tokens * band.output
         if usage.characters or usage.audio_ms:
             total += usage.characters * band.characters + usage.audio_ms * band.audio_ms
+        if usage.web_searches or usage.file_searches:
+            total += usage.web_searches * band.web_searches + usage.file_searches * band.file_searches
         return Decimal(total).scaleb(self._exponent, _EXACT)
 
     def knows(self, usage: Usage) -> bool:
         """Whether all that was used has a price: some models are paid by the token, some by the character or time."""
         rates = self.rates
+        if usage.web_searches or usage.file_searches or usage.unpriced_calls:
+            of_the_web = not usage.web_searches or rates.web_searches is not None
+            of_files = not usage.file_searches or rates.file_searches is not None
+            if usage.unpriced_calls or not (of_the_web and of_files):
+                return False
         if (usage.characters and rates.characters is None) or (usage.audio_ms and rates.audio_ms is None):
             return False
         by_another_measure = rates.characters is not None or rates.audio_ms is not None
@@ -312,6 +324,8 @@ def _compile(rates: Rates, digits: int) -> _Band:
         output=plain_output,
         characters=resolved(rates.characters, 0),
         audio_ms=resolved(rates.audio_ms, 0),
+        web_searches=resolved(rates.web_searches, 0),
+        file_searches=resolved(rates.file_searches, 0),
         dearest_input=max(plain_input, *kinds.values()),
         dearest_output=max(plain_output, *spoken.values()),
         **kinds,

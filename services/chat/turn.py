@@ -189,7 +189,8 @@ class Usage:
 
     Tokens read from a provider's cache, written to it (`…_1h_…`: those of them to be kept for an hour) and those of
     sound and images are part of the input; reasoning tokens and those of sound and images are part of the output.
-    Characters to be spoken and milliseconds of sound that was listened to are no tokens.
+    Characters to be spoken, milliseconds of sound that was listened to, and calls of tools that the provider ran are no
+    tokens. Of `unpriced_calls` nobody publishes a price.
     """
 
     input_tokens: int = 0
@@ -204,6 +205,9 @@ class Usage:
     output_image_tokens: int = 0
     characters: int = 0
     audio_ms: int = 0
+    web_searches: int = 0
+    file_searches: int = 0
+    unpriced_calls: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -232,14 +236,18 @@ class ToolCallDelta:
     arguments: str = ""
 
 
+Served = tuple[tuple[str, str], ...]
+"""Names and values of what a reply says of how it was served."""
+
+
 @dataclass(slots=True)
 class Delta:
     """What arrived of a reply at one time: what was there together is told together.
 
     `records` are the server-sent events of the turn's original dialect, as they came, and `last_record` those that tell
     the client that the reply is whole: they wait until it is stored. `other_choices` is text of choices beside the
-    first one, by their number; `signature` and `redacted` end a piece of thinking (see Thinking). `kept_ids` are as in
-    a Reply.
+    first one, by their number; `signature` and `redacted` end a piece of thinking (see Thinking). `kept_ids` and
+    `served` are as in a Reply.
     """
 
     text: str = ""
@@ -253,6 +261,7 @@ class Delta:
     last_record: bytes = b""
     other_choices: Sequence[tuple[int, str]] = ()
     kept_ids: Sequence[str] = ()
+    served: Served = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +270,8 @@ class Reply:
 
     `usage` is None where the provider reported none. `body` is the response to a turn's original, as it came;
     `other_choices` is the text of choices beside the first one. `kept_ids` name what the provider keeps of it, for
-    requests to come (see `services.chat.kept_ids`).
+    requests to come (see `services.chat.kept_ids`). `served` is how the provider says that it served the call, as far
+    as that changes its price (see `services.chat.tiers`).
     """
 
     text: str
@@ -272,6 +282,7 @@ class Reply:
     body: bytes = b""
     other_choices: Sequence[str] = ()
     kept_ids: Sequence[str] = ()
+    served: Served = ()
 
 
 @dataclass(slots=True)
@@ -282,6 +293,7 @@ class ReplyBuilder:
     usage: Usage | None = None
     last_record: bytes = b""
     kept_ids: list[str] = field(default_factory=list)
+    served: Served = ()
     _texts: list[str] = field(default_factory=list)
     _thoughts: list[str] = field(default_factory=list)
     _thinking: list[Thinking] = field(default_factory=list)
@@ -303,6 +315,8 @@ class ReplyBuilder:
             self.last_record += delta.last_record
         if delta.kept_ids:
             self.kept_ids += delta.kept_ids
+        if delta.served:
+            self.served = delta.served
         for index, text in delta.other_choices:
             self._others.setdefault(index, []).append(text)
         for call in delta.tool_calls:
@@ -333,4 +347,5 @@ class ReplyBuilder:
             usage=self.usage,
             other_choices=["".join(self._others[index]) for index in sorted(self._others)],
             kept_ids=self.kept_ids,
+            served=self.served,
         )

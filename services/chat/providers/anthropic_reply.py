@@ -12,7 +12,18 @@ import orjson
 from services.chat.kept_ids import told_ids
 from services.chat.providers import errors
 from services.chat.providers.checked import count, text
-from services.chat.turn import Delta, FinishReason, Reply, Thinking, ToolCall, ToolCallDelta, Usage
+from services.chat.providers.server_tools import with_message_tools
+from services.chat.tiers import told_tier
+from services.chat.turn import (
+    Delta,
+    FinishReason,
+    Reply,
+    Served,
+    Thinking,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
 from shared.errors import GaiaError
 
 _REASONS: Mapping[str, FinishReason] = {
@@ -39,7 +50,10 @@ def decode_reply(provider: str, body: bytes) -> Reply:
                 if block["type"] == "tool_use"
             ],
             finish_reason=_REASONS.get(decoded["stop_reason"], FinishReason.STOP),
-            usage=_usage({}, decoded["usage"]),
+            usage=_usage(
+                {}, decoded["usage"], [block["name"] for block in blocks if block["type"] == "server_tool_use"]
+            ),
+            served=told_tier(decoded["usage"]),
             thinking=[
                 Thinking(text(block["thinking"]), text(block.get("signature") or ""))
                 if block["type"] == "thinking"
@@ -72,6 +86,7 @@ class EventDecoder:
         self._usage: Mapping[str, Any] = {}
         self._tools: dict[int, int] = {}  # a tool call's number among the calls, by its number among the blocks
         self._whole_inputs: dict[int, str] = {}
+        self._ran: list[str] = []
         self._finished = False
         self.done = False
         self.failure: GaiaError | None = None
@@ -117,11 +132,11 @@ class EventDecoder:
                     gathered.calls.append(ToolCallDelta(self._tools[event["index"]], arguments=whole))
             case "message_start":
                 self._usage = event["message"]["usage"]
-                gathered.usage = _usage({}, self._usage)
+                gathered.usage, gathered.served = _usage({}, self._usage), told_tier(self._usage)
                 gathered.kept_ids += _kept_ids(event["message"])
             case "message_delta":
                 # The counts of this event are those of the whole message so far.
-                gathered.usage = _usage(self._usage, event["usage"])
+                gathered.usage = _usage(self._usage, event["usage"], self._ran)
                 gathered.kept_ids += _kept_ids(event["delta"])
                 if reason := event["delta"].get("stop_reason"):
                     self._finished = True
@@ -142,6 +157,8 @@ class EventDecoder:
                 gathered.calls.append(ToolCallDelta(self._tools[index], text(block["id"]), text(block["name"])))
                 # Arguments come in pieces; a call without pieces has them here, or has none.
                 self._whole_inputs[index] = orjson.dumps(block.get("input") or {}).decode()
+            case "server_tool_use":
+                self._ran.append(text(block["name"]))
             case "thinking":
                 gathered.thoughts.append(text(block.get("thinking") or ""))
             case "redacted_thinking":
@@ -173,7 +190,8 @@ class _Gathered:
     last_record: bytes = b""
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
-    kept_ids: list[str] = field(default_factory=list)
+    kept_ids: tuple[str, ...] = ()
+    served: Served = ()
 
     @property
     def ended_thinking(self) -> bool:
@@ -201,18 +219,21 @@ class _Gathered:
             records=b"".join(self.records),
             last_record=self.last_record,
             kept_ids=self.kept_ids,
+            served=self.served,
         )
         says = delta.text or self.calls or delta.thinking or self.ended_thinking or delta.records or delta.last_record
         return delta if says or self.finish_reason is not None or self.usage is not None else None
 
 
-def _kept_ids(message: Mapping[str, Any]) -> Sequence[str]:
+def _kept_ids(message: Mapping[str, Any]) -> tuple[str, ...]:
     """The sandbox that the message's tools ran in."""
     container = message.get("container")
     return told_ids(container.get("id")) if isinstance(container, dict) else ()
 
 
-def _usage(first: Mapping[str, Any], last: Mapping[str, Any]) -> Usage:
+def _usage(first: Mapping[str, Any], last: Mapping[str, Any], ran: Sequence[str] = ()) -> Usage:
+    """`ran` are the names of the tools that Anthropic ran."""
+
     def tokens(name: str) -> int:
         value = last.get(name)
         return count(first.get(name) if value is None else value)
@@ -221,7 +242,7 @@ def _usage(first: Mapping[str, Any], last: Mapping[str, Any]) -> Usage:
     written = tokens("cache_creation_input_tokens")
     creation = last.get("cache_creation") or first.get("cache_creation") or {}
     details = last.get("output_tokens_details") or {}
-    return Usage(
+    counted = Usage(
         # What was read from the cache or written to it is counted beside the rest.
         input_tokens=tokens("input_tokens") + cached + written,
         output_tokens=tokens("output_tokens"),
@@ -230,3 +251,4 @@ def _usage(first: Mapping[str, Any], last: Mapping[str, Any]) -> Usage:
         cache_write_tokens=written,
         cache_write_1h_tokens=min(count(creation.get("ephemeral_1h_input_tokens")), written),
     )
+    return with_message_tools(counted, last.get("server_tool_use") or first.get("server_tool_use"), ran)

@@ -5,6 +5,7 @@ import datetime as dt
 from collections.abc import AsyncGenerator, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
+from dataclasses import replace
 
 import openai
 
@@ -26,6 +27,8 @@ MAKING: Mapping[Kind, str] = {
     Kind.TRANSCRIPTIONS: "/audio/transcriptions",
 }
 PROBE_PATH = "/models"
+_SEARCHING = "-search-"
+"""In the names of models that search the web for every completion."""
 NO_KEY = "none"
 """What is sent to an endpoint that wants no key: the SDK insists on one."""
 
@@ -64,17 +67,21 @@ class OpenAIProvider:
             body = responses.encode_request(turn.original, model.id, stream=False)
             return responses.decode_reply(self.id, await self._upstream.fetch(responses.PATH, body))
         body = encode_request(turn, model.id, stream=False, max_tokens_field=self._max_tokens_field)
-        return decode_reply(self.id, await self._upstream.fetch(PATH, body))
+        reply = decode_reply(self.id, await self._upstream.fetch(PATH, body))
+        if reply.usage is not None and self._searches(turn, model):
+            reply = replace(reply, usage=replace(reply.usage, web_searches=1))
+        return reply
 
     async def stream(self, turn: Turn, model: ModelSpec) -> AsyncGenerator[Delta]:
         """Yields the reply as it arrives."""
         path, body, decoder = self._exchange(turn, model)
+        searches = self._searches(turn, model)
         reader = EventReader()
         async with aclosing(self._upstream.stream(path, body)) as chunks:
             try:
                 async for chunk in chunks:
                     if (events := reader.feed(chunk)) and (delta := decoder.decode(events)) is not None:
-                        yield delta
+                        yield _with_search(delta) if searches else delta
                     if decoder.failure is not None:
                         raise decoder.failure
                     if decoder.done:
@@ -83,7 +90,7 @@ class OpenAIProvider:
             except EventTooLarge as error:
                 raise errors.nonsense(self.id, "an event of several megabytes") from error
         if (delta := decoder.decode(reader.end())) is not None:
-            yield delta
+            yield _with_search(delta) if searches else delta
         decoder.check_end()
 
     @contextlib.asynccontextmanager
@@ -100,6 +107,19 @@ class OpenAIProvider:
         """Closes its connections."""
         await self._upstream.close()
 
+    def _searches(self, turn: Turn, model: ModelSpec) -> bool:
+        """Whether OpenAI searches the web for a completion, which it is paid for and no usage tells.
+
+        Responses tell of each search.
+        """
+        if Dialect.RESPONSES not in self.dialects:
+            return False
+        original = turn.original
+        if original is not None and original.dialect is Dialect.RESPONSES:
+            return False
+        wanted = original is not None and original.body.get("web_search_options") is not None
+        return wanted or _SEARCHING in model.id
+
     def _exchange(self, turn: Turn, model: ModelSpec) -> tuple[str, bytes, ChunkDecoder | responses.ResponseDecoder]:
         """Returns where a stream is asked for, with what, and what decodes it."""
         setting = self._upstream.setting
@@ -108,6 +128,12 @@ class OpenAIProvider:
             return responses.PATH, body, responses.ResponseDecoder(self.id, setting=setting)
         body = encode_request(turn, model.id, stream=True, max_tokens_field=self._max_tokens_field)
         return PATH, body, ChunkDecoder(self.id, show_usage=wants_usage(turn), setting=setting)
+
+
+def _with_search(delta: Delta) -> Delta:
+    if delta.usage is not None:
+        delta.usage = replace(delta.usage, web_searches=1)
+    return delta
 
 
 def connect_openai(

@@ -12,6 +12,8 @@ import orjson
 from services.chat.kept_ids import told_ids
 from services.chat.providers import errors
 from services.chat.providers.checked import count, text
+from services.chat.providers.server_tools import with_response_tools
+from services.chat.tiers import told_tier
 from services.chat.turn import Delta, FinishReason, Original, Reply, ToolCall, ToolCallDelta, Usage
 from shared.errors import GaiaError
 
@@ -54,9 +56,10 @@ def decode_reply(provider: str, body: bytes) -> Reply:
             text="".join(texts),
             tool_calls=calls,
             finish_reason=_finish_reason(response, has_calls=bool(calls)),
-            usage=_usage(response.get("usage")),
+            usage=_usage(response),
             body=body,
             kept_ids=_kept_ids(response),
+            served=told_tier(response),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise errors.nonsense(provider, "something that is no response") from error
@@ -126,13 +129,13 @@ class ResponseDecoder:
             case kind if kind in _ENDS:
                 response = event["response"]
                 delta.finish_reason = _finish_reason(response, has_calls=bool(self._calls))
-                delta.usage = _usage(response.get("usage"))
+                delta.usage, delta.served = _usage(response), told_tier(response)
                 delta.kept_ids = _kept_ids(response)
                 self.done = True
             case "response.created":
                 delta.kept_ids = told_ids((event.get("response") or {}).get("id"))
             case "response.failed":
-                delta.usage = _usage(event["response"].get("usage"))
+                delta.usage, delta.served = _usage(event["response"]), told_tier(event["response"])
                 raise _failure(self._provider, event["response"].get("error"), self._setting)
             case "error":
                 raise errors.from_stream(self._provider, event.get("error") or event, self._setting)
@@ -170,15 +173,17 @@ def _failure(provider: str, error: Any, setting: str = "") -> GaiaError:
     return errors.from_status(provider, status, str(told.get("message") or "no message"), setting=setting)
 
 
-def _usage(usage: Any) -> Usage | None:
+def _usage(response: Mapping[str, Any]) -> Usage | None:
+    usage = response.get("usage")
     if not usage:
         return None
     read = usage.get("input_tokens_details") or {}
     written = usage.get("output_tokens_details") or {}
-    return Usage(
+    tokens = Usage(
         input_tokens=count(usage["input_tokens"]),
         output_tokens=count(usage["output_tokens"]),
         cached_input_tokens=count(read.get("cached_tokens")),
         cache_write_tokens=count(read.get("cache_write_tokens")),
         reasoning_tokens=count(written.get("reasoning_tokens")),
     )
+    return with_response_tools(tokens, response)

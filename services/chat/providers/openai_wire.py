@@ -9,6 +9,7 @@ import orjson
 from services.chat.kept_ids import told_ids
 from services.chat.providers import errors
 from services.chat.providers.checked import count, text
+from services.chat.tiers import told_tier
 from services.chat.turn import (
     Delta,
     Document,
@@ -76,6 +77,7 @@ def decode_reply(provider: str, body: bytes) -> Reply:
             body=body,
             other_choices=[_said(other["message"]) for other in others],
             thinking=[Thinking(thought)] if (thought := _thought(message)) else (),
+            served=told_tier(decoded),
             kept_ids=told_ids(audio.get("id")) if (audio := message.get("audio")) else (),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -137,7 +139,7 @@ class ChunkDecoder:
                 self.failure = errors.nonsense(self._provider, "a chunk that is none")
                 break
             if usage is not None:
-                delta.usage = usage
+                delta.usage, delta.served = usage, told_tier(chunk)
             if self._show_usage or "usage" not in chunk:
                 records.append(event)
             elif choices or usage is None:

@@ -27,7 +27,10 @@ _KINDS = {
     "output_image": "output_image_mtok",
     "characters": "input_mchars",
     "audio_ms": "input_audio_hours",
+    "web_searches": "web_searches_kcount",
+    "file_searches": "storage_searches_kcount",
 }
+_CALLS = ("web_searches", "file_searches")
 _THOUSAND = 1000
 
 
@@ -74,7 +77,8 @@ def publishes(provider_id: str) -> bool:
 def publisher(*, provider_id: str | None = None, base_url: str | None = None) -> Publisher:
     """Returns the published prices of a provider, named by the library's id or by its address.
 
-    Known are prices by the token, by the character that is spoken, and by the time that is listened to.
+    Known are prices by the token, by the character that is spoken, by the time that is listened to, and by the search
+    that the provider makes.
     """
     source = f"genai-prices {importlib.metadata.version('genai-prices')}"
 
@@ -100,6 +104,9 @@ def _compile(prices: ModelPrice, source: str) -> PriceList | None:
     stated.setdefault("output", Decimal(0))
     if "audio_ms" in stated:
         stated["audio_ms"] = for_a_million_ms(_at(stated["audio_ms"], 0))
+    for kind in _CALLS:
+        if kind in stated:
+            stated[kind] = _at(stated[kind], 0) * _THOUSAND
     starts = sorted(
         {tier.start for price in stated.values() if isinstance(price, TieredPrices) for tier in price.tiers}
     )

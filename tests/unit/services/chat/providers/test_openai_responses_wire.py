@@ -1,5 +1,6 @@
 """OpenAI's responses, as they are passed on: what of them is metered, stored or an error."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -54,7 +55,8 @@ def test_a_request_goes_as_it_is_but_for_the_models_name():
 def test_a_whole_reply_is_passed_on_and_read():
     reply = decoded(output=[{"type": "web_search_call"}, TEXT, CALL])
     assert orjson.loads(reply.body) == {**WHOLE, "output": [{"type": "web_search_call"}, TEXT, CALL]}
-    assert (reply.text, reply.tool_calls, reply.usage) == ("hello", [ToolCall("c1", "f", '{"a":1}')], METERED)
+    searched = replace(METERED, web_searches=1)
+    assert (reply.text, reply.tool_calls, reply.usage) == ("hello", [ToolCall("c1", "f", '{"a":1}')], searched)
     assert reply.finish_reason is FinishReason.TOOL_CALLS
 
 
