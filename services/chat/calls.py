@@ -15,6 +15,7 @@ from services.chat.catalogue import ModelSpec
 from services.chat.dialects.base import Stamp
 from services.chat.ledger import Exchange, State, new_call_id
 from services.chat.metering import Admission, Meter, Used, may_use
+from services.chat.providers.errors import reported_usage
 from services.chat.resilience.course import Attempt
 from services.chat.responding import Fallback, Responder, StreamedAnswer
 from services.chat.selection import Selection
@@ -206,14 +207,18 @@ class BegunCall:
         """Returns the whole answer, once it is stored. Raises the last provider's error."""
         if self.told is not None:
             return self.told
-        call, admission = self._call, self._start()
+        call, admission, responder = self._call, self._start(), self._calls.responder
+        course = responder.course(call.turn, call.selection, call.deadline)
         try:
-            answer = await self._calls.responder.complete(call.turn, call.selection, call.deadline)
+            answer = await responder.complete(call.turn, course, call.deadline, self._hold)
         except GaiaError as failure:
-            await _briefly(self._break_off(admission, State.FAILED, failure.reason or failure.code, None, ()))
+            used = [*_used_by(course.attempts), *_reported(course.model, failure)]
+            error = failure.reason or failure.code
+            await _briefly(self._break_off(admission, State.FAILED, error, None, used, course.model, is_estimate=False))
             raise
         except BaseException:
-            self._break_off(admission, State.CANCELLED, "", None, self._unheard())
+            used = [*_used_by(course.attempts), *self._unheard()]
+            self._break_off(admission, State.CANCELLED, "", None, used)
             raise
         wasted = _used_by(answer.attempts)
         return await self._finish(admission, answer.reply, answer.model, wasted, answer.fallback_used, None)
@@ -228,7 +233,7 @@ class BegunCall:
                 yield delta
             return
         call, admission = self._call, self._start()
-        answer = self._answer = self._calls.responder.stream(call.turn, call.selection, call.deadline)
+        answer = self._answer = self._calls.responder.stream(call.turn, call.selection, call.deadline, self._hold)
         records: list[bytes] = []
         kept_bytes = 0
         keeps = call.once is not None or call.cache_key is not None
@@ -264,6 +269,10 @@ class BegunCall:
     def _admitted(self) -> Admission:
         assert self._admission is not None
         return self._admission
+
+    async def _hold(self, model: ModelSpec, usage: Usage) -> bool:
+        """Holds the cost of a try that failed beside what the next one may cost."""
+        return await self._calls.meter.hold_more(self._admitted, Used(model.provider, model.id, usage))
 
     def _start(self) -> Admission:
         if self._is_made:
@@ -335,6 +344,8 @@ class BegunCall:
         used: Sequence[Used],
         model: ModelSpec | None = None,
         arrived: ReplyBuilder | None = None,
+        *,
+        is_estimate: bool = True,
     ) -> "asyncio.Task[None]":
         """Books a call that did not come to its end, and stores what arrived of its reply."""
         call, meter = self._call, self._calls.meter
@@ -345,7 +356,7 @@ class BegunCall:
             used,
             provider=model.provider,
             model=model.id,
-            is_estimate=bool(used),
+            is_estimate=is_estimate and bool(used),
             first_word_ms=first_word_ms,
             total_ms=self._elapsed(),
             error=error,
@@ -406,6 +417,12 @@ def _again(told: Told) -> Iterator[Delta]:
 def _used_by(attempts: Sequence[Attempt]) -> Sequence[Used]:
     """What tries used that failed before the answer came: their provider counts it all the same."""
     return [Used(one.model.provider, one.model.id, one.usage) for one in attempts if one.usage is not None]
+
+
+def _reported(model: ModelSpec, failure: GaiaError) -> Sequence[Used]:
+    """What the last try used, where its provider told that in its failure."""
+    usage = reported_usage(failure)
+    return () if usage is None else [Used(model.provider, model.id, usage)]
 
 
 def _tokens_of(reply: Reply) -> int:

@@ -147,6 +147,12 @@ class Ledger(Protocol):
     async def open(self, opening: Opening) -> Refused | None:
         """Writes down that a call is dispatched, and holds its amount against its budgets: all of them, or none."""
 
+    async def hold_more(self, opening: Opening, amount: Decimal) -> bool:
+        """Holds more for a call that was opened with an amount, against all of its budgets; returns whether it could.
+
+        A call that is booked already, as interrupted, is held nothing for.
+        """
+
     async def settle(self, settlement: Settlement) -> uuid.UUID | None:
         """Books a call, and lets go of what was held for it. Returns the id of its conversation.
 

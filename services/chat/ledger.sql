@@ -27,6 +27,21 @@ SELECT c.* FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5
 WHERE NOT EXISTS (SELECT FROM ledger l WHERE l.id = c.id)
 ON CONFLICT (id) DO UPDATE SET lease_until = least(r.lease_until, excluded.lease_until);
 
+-- name: hold_more
+-- Holds more against the budgets of a call that is open; returns whether it is held, all of it.
+WITH call AS MATERIALIZED (
+    SELECT id FROM reservations WHERE id = $1 FOR UPDATE
+), refused AS MATERIALIZED (
+    SELECT r.* FROM call, LATERAL reserve_budgets(ARRAY[call.id], ARRAY[$2::date], ARRAY[$3::uuid], ARRAY[$4::uuid],
+                                                  ARRAY[$5::numeric], ARRAY[$6::numeric], ARRAY[$7::numeric],
+                                                  ARRAY[$8::numeric]) AS r
+), held AS (
+    UPDATE reservations SET amount_usd = amount_usd + $5::numeric
+    WHERE id IN (SELECT id FROM call) AND NOT EXISTS (SELECT FROM refused)
+    RETURNING id
+)
+SELECT EXISTS (SELECT FROM held) AS is_held;
+
 -- name: settle_calls
 -- Books calls, lets go of what was held for them, and stores their conversations and the answers for second requests;
 -- returns the conversation of each call. A call that is in the ledger already changes nothing.

@@ -4,6 +4,8 @@ import datetime as dt
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
+from decimal import Decimal
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,11 @@ class PostgresLedger:
             await self._openings.add(opening)
             deferred.wrote()
         return None
+
+    async def hold_more(self, opening: Opening, amount: Decimal) -> bool:
+        """Holds more for a call."""
+        row = await self._database.row(SQL["hold_more"], *(get(replace(opening, amount=amount)) for get in _limited))
+        return row is not None and bool(row["is_held"])
 
     async def settle(self, settlement: Settlement) -> uuid.UUID | None:
         """Books a call."""

@@ -167,6 +167,23 @@ class Meter:
             raise _over_budget(refused, amount, advice)
         return Admission(opening, caller, estimate, conditions)
 
+    async def hold_more(self, admission: Admission, used: Used) -> bool:
+        """Holds what a try of a call cost that failed, so that another one may cost as much as the first might have.
+
+        Returns False where a budget does not have that, nobody knows how much it is, or the database is away: then no
+        other try can be paid for.
+        """
+        opening = admission.opening
+        if opening.amount is None or used.usage is None:
+            return True
+        prices = self.prices.at(used.provider, used.model, opening.created_at, admission.conditions)
+        if prices is None or not prices.knows(used.usage):
+            return False
+        try:
+            return await self.ledger.hold_more(opening, prices.cost(used.usage))
+        except Unavailable:
+            return False
+
     def lease(self, now: dt.datetime, seconds: float) -> dt.datetime:
         """Returns when a call that begins now and may take so many seconds counts as interrupted."""
         return now + dt.timedelta(seconds=seconds + self._grace)

@@ -16,7 +16,7 @@ from services.chat.resilience.policy import RetryPolicy
 from services.chat.resilience.pool import Lease, Pool
 from services.chat.resilience.verdicts import FAULTS
 from services.chat.selection import Selection
-from services.chat.turn import Delta, Dialect, Reply, ReplyBuilder, Turn
+from services.chat.turn import Delta, Dialect, Reply, ReplyBuilder, Turn, Usage
 from shared.errors import GaiaError, InvalidArgument
 
 _NOTHING: AbstractSet[str] = frozenset()
@@ -29,6 +29,15 @@ FAIR_MILLISECONDS = 10_000
 MOST_HELD = 4
 """Deltas without content that are held back at the beginning of a stream. Those that tell a role or a count of tokens
 come alone before the first word, and as long as the client has seen nothing of a reply, it can be begun again."""
+
+
+Hold = Callable[[ModelSpec, Usage], Awaitable[bool]]
+"""Takes in what a try used that failed. Returns whether another one can be paid for beside it."""
+
+
+async def hold_nothing(_model: ModelSpec, _usage: Usage) -> bool:
+    """Lets every call go on."""
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,25 +91,28 @@ class Responder:
         """Whether a model's provider speaks a dialect."""
         return dialect in self.providers[model.provider].dialects
 
-    async def complete(self, turn: Turn, selection: Selection, deadline: float) -> Answer:
-        """Returns a whole reply. Raises the last provider's error."""
-        course = self.course(turn, selection, deadline)
+    async def complete(self, turn: Turn, course: Course, deadline: float, hold: Hold = hold_nothing) -> Answer:
+        """Returns a whole reply. Raises the last provider's error.
+
+        `course` is a new one for the turn (see `course`); it knows afterwards which tries failed before.
+        """
         while True:
             model = course.model
             fitted, _ = self.fit(turn, model)
             try:
                 reply = await self._try(course, fitted, model, deadline)
             except FAULTS as failure:
-                wait = course.go_on(failure)
+                used = errors.reported_usage(failure)
+                wait = course.go_on(failure, used) if used is None or await hold(model, used) else None
                 if wait is None:
                     raise
             else:
                 return Answer(reply, model, course.fallback_used, course.attempts)
             await course.pause(wait)
 
-    def stream(self, turn: Turn, selection: Selection, deadline: float) -> "StreamedAnswer":
+    def stream(self, turn: Turn, selection: Selection, deadline: float, hold: Hold = hold_nothing) -> "StreamedAnswer":
         """Begins a stream; nothing is asked before its events are."""
-        return StreamedAnswer(self, turn, selection, deadline)
+        return StreamedAnswer(self, turn, selection, deadline, hold)
 
     def course(self, turn: Turn, selection: Selection, deadline: float) -> Course:
         """Begins the way of a request."""
@@ -159,7 +171,7 @@ class StreamedAnswer:
     the one whose error is raised in the end is not among them, what came of it is in `reply`.
     """
 
-    def __init__(self, responder: Responder, turn: Turn, selection: Selection, deadline: float) -> None:
+    def __init__(self, responder: Responder, turn: Turn, selection: Selection, deadline: float, hold: Hold) -> None:
         self.model = selection.model
         self.fallback_used = False
         self.reply = ReplyBuilder()
@@ -168,6 +180,7 @@ class StreamedAnswer:
         self._turn = turn
         self._selection = selection
         self._deadline = deadline
+        self._hold = hold
         self._was_seen = False
 
     async def events(self) -> AsyncGenerator[Delta | Fallback]:
@@ -185,7 +198,9 @@ class StreamedAnswer:
                 return
             except FAULTS as failure:
                 others = course.has_others()
-                wait = None if self._was_seen else course.go_on(failure, self.reply.usage)
+                used = self.reply.usage
+                may_go_on = not self._was_seen and (used is None or await self._hold(course.model, used))
+                wait = course.go_on(failure, used) if may_go_on else None
                 if wait is None:
                     failure.metadata["fallback_available"] = str(others).lower()
                     raise

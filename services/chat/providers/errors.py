@@ -16,6 +16,7 @@ import email.utils
 import re
 from collections.abc import Mapping
 
+from services.chat.turn import Usage
 from shared.errors import (
     BadUpstream,
     DeadlineExceeded,
@@ -128,6 +129,19 @@ def cut(provider: str) -> GaiaError:
 def nonsense(provider: str, what: str) -> GaiaError:
     """The error of an answer that is none."""
     return BadUpstream(f"{provider} sent {what}", metadata={"provider": provider})
+
+
+class Reported(Exception):
+    """The internal half of an error whose provider told what the failed call used: it counts that all the same."""
+
+    def __init__(self, usage: Usage) -> None:
+        super().__init__("what the failed call used")
+        self.usage = usage
+
+
+def reported_usage(error: GaiaError) -> Usage | None:
+    """Returns what a provider told that a failed call used, None where it told nothing."""
+    return error.__cause__.usage if isinstance(error.__cause__, Reported) else None
 
 
 def told_wait(error: GaiaError) -> float | None:

@@ -42,7 +42,8 @@ def decode_reply(provider: str, body: bytes) -> Reply:
     try:
         response = orjson.loads(body)
         if response["status"] == "failed":
-            raise _failure(provider, response.get("error"))
+            failure, used = _failure(provider, response.get("error")), _usage(response)
+            raise failure from (None if used is None else errors.Reported(used))
         if response["status"] not in ("completed", "incomplete"):
             raise ValueError("the response is not whole")
         texts: list[str] = []

@@ -10,7 +10,7 @@ from services.chat.catalogue import ModelSpec
 from services.chat.health import HealthBoard
 from services.chat.resilience.policy import RetryPolicy
 from services.chat.resilience.pool import Pool
-from services.chat.responding import Fallback, Responder
+from services.chat.responding import Answer, Fallback, Responder
 from services.chat.selection import Selection
 from services.chat.turn import Delta, Dialect, FinishReason, Reply, Role, Turn, say
 from shared.errors import BadUpstream, DeadlineExceeded, InvalidArgument, Unavailable
@@ -75,13 +75,18 @@ def responder(first: Script, second: Script | None = None) -> Responder:
     return Responder(pools, board, RetryPolicy(retries=0))
 
 
+async def complete(asked: Responder, seconds: float = 5.0) -> Answer:
+    deadline = soon(seconds)
+    return await asked.complete(TURN, asked.course(TURN, BOTH, deadline), deadline)
+
+
 def soon(seconds: float = 5.0) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
 async def test_a_fault_before_the_first_word_goes_to_the_next_provider():
     asked = responder(saying(then=Unavailable("down")))
-    answer = await asked.complete(TURN, BOTH, soon())
+    answer = await complete(asked)
     assert (answer.reply.text, answer.model, answer.fallback_used) == ("second", SECOND, True)
     streamed = asked.stream(TURN, BOTH, soon())
     events = [event async for event in streamed.events()]
@@ -103,20 +108,20 @@ async def test_a_reply_that_began_is_never_begun_again_elsewhere():
 async def test_a_faulty_request_is_nobodys_fault_but_the_callers():
     asked = responder(saying(then=InvalidArgument("too long")))
     with pytest.raises(InvalidArgument):
-        await asked.complete(TURN, BOTH, soon())
+        await complete(asked)
     assert asked.board.of("first").status == "unknown"
 
 
 async def test_the_last_providers_error_is_told():
     asked = responder(saying(then=Unavailable("one")), saying(then=Unavailable("two")))
     with pytest.raises(Unavailable, match="two"):
-        await asked.complete(TURN, BOTH, soon())
+        await complete(asked)
 
 
 async def test_a_deadline_ends_the_call_and_a_short_one_is_not_held_against_the_provider():
     asked = responder(silent)
     with pytest.raises(DeadlineExceeded, match="first did not answer in time"):
-        await asked.complete(TURN, BOTH, soon(0.02))
+        await complete(asked, 0.02)
     streamed = asked.stream(TURN, BOTH, soon(0.02))
     with pytest.raises(DeadlineExceeded):
         [event async for event in streamed.events()]

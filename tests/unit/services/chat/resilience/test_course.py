@@ -58,7 +58,9 @@ class Asked:
         self.responder = Responder(pools, self.board, policy, first_token_seconds=0.05, sleep=self.clock.sleep)
 
     async def complete(self, selection: Selection = ALONE, turn: Turn = TURN, seconds: float = 60.0) -> Answer:
-        return await self.responder.complete(turn, selection, soon(seconds))
+        deadline = soon(seconds)
+        course = self.responder.course(turn, selection, deadline)
+        return await self.responder.complete(turn, course, deadline)
 
     async def failure(self, selection: Selection = ALONE, seconds: float = 60.0) -> GaiaError:
         with pytest.raises(GaiaError) as caught:
