@@ -3,12 +3,13 @@
 import math
 from collections.abc import Awaitable, Iterable, Sequence
 
+from gaia.rest.v1 import options_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from google.rpc import code_pb2
 from starlette.types import Scope
 
 from edge.callers import address_of, key_of, refuse_key_in_url, unauthenticated
-from edge.limits import Limit, RequestLimits
+from edge.limits import RESPONSE_HEADERS, Limit, RequestLimits
 from edge.rules import rules_of
 from edge.throttle import FailureThrottle
 from edge.transcoding.errors import failure
@@ -25,6 +26,8 @@ from shared.rpc.rules import Access, access_table
 
 AUDITED = "gaia.auth."
 """The services that keep an audit trail."""
+REQUEST_ID = b"request-id"
+"""Where Anthropic's SDKs look for the request's id; all others read `x-request-id`."""
 NO_METADATA: tuple[MetadataPair, ...] = ()
 
 Metadata = Sequence[MetadataPair]
@@ -56,6 +59,12 @@ class Authorizer:
             for method in service.methods
             if (limit := rules_of(method).calls_per_minute_per_address)
         }
+        self._request_id_wanted = frozenset(
+            method.full_name
+            for service in services
+            for method in service.methods
+            if rules_of(method).error_style == options_pb2.ERROR_STYLE_ANTHROPIC
+        )
         self._limits = limits if limits is not None else RequestLimits(RateLimiter())
         self._refusals = refusals if refusals is not None else RefusalCounter()
         self._throttle = FailureThrottle()
@@ -64,6 +73,9 @@ class Authorizer:
     def __call__(self, route: Route, scope: Scope) -> Metadata | Awaitable[Metadata]:
         """Returns the metadata to add. Raises RpcFailure: 400, 401, 403, 429 or 503."""
         name = route.method.full_name
+        if name in self._request_id_wanted:
+            state = scope["state"]
+            state[RESPONSE_HEADERS] = [(REQUEST_ID, state.get("request_id", "").encode())]
         refuse_key_in_url(scope)
         method_limit = self._method_limits.get(name, 0)
         if method_limit or self._limits.per_address:

@@ -11,7 +11,7 @@ from edge.transcoding.errors import ErrorStyle, Status, StatusStyle
 PLAIN, OPENAI, ANTHROPIC = "plain", "openai", "anthropic"
 
 JSON = "application/json"
-_STATUSES = {"BAD_UPSTREAM": 502, "FILE_TOO_LARGE": 413}
+_STATUSES = {"BAD_UPSTREAM": 502, "FILE_TOO_LARGE": 413, "PROVIDER_OVERLOADED": 529}
 """Statuses by the reasons that ask for them."""
 
 
@@ -127,6 +127,7 @@ _ANTHROPIC_TYPES = {
     429: "rate_limit_error",
     503: "overloaded_error",
     504: "timeout_error",
+    529: "overloaded_error",
 }
 
 

@@ -1,6 +1,7 @@
 """gaia.chat.v1.MessageService, in the order of the contract."""
 
-from collections.abc import AsyncIterator, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 
 import orjson
@@ -14,9 +15,12 @@ from services.chat.completing import Completions
 from services.chat.counting import Counting
 from services.chat.deadlines import seconds_left
 from services.chat.dialects import anthropic_messages
+from shared.errors import Unavailable
 from shared.identity.principal import current_principal
 from shared.telemetry import request_id
 
+OVERLOADED = "PROVIDER_OVERLOADED"
+"""Reason that the edge tells as the status 529, which Anthropic has for it and nobody else."""
 ESTIMATED_METADATA = "gaia-estimated"
 """Response metadata that says that a count is no provider's."""
 
@@ -33,18 +37,31 @@ class MessageHandlers(message_service_pb2_grpc.MessageServiceServicer):
         """Answers a list of messages: one body, or a stream of events."""
         asked = anthropic_messages.parse(request.body.data, _headers(context), request_id.get())
         who = asking(context, self._total_seconds, "CreateMessage", request.body.data)
-        async with aclosing(answer_body(self._completions, asked, who, context)) as bodies:
-            async for body in bodies:
-                yield body
+        with _overload_as_anthropics():
+            async with aclosing(answer_body(self._completions, asked, who, context)) as bodies:
+                async for body in bodies:
+                    yield body
 
     async def CountMessageTokens(self, request: pb.CountMessageTokensRequest, context: Context) -> HttpBody:
         """Counts the tokens of a request."""
         asked = anthropic_messages.parse(request.body.data, _headers(context), request_id.get(), counts_only=True)
         seconds = seconds_left(context, self._total_seconds)
-        counted = await self._counting.count(asked, current_principal(), seconds)
+        with _overload_as_anthropics():
+            counted = await self._counting.count(asked, current_principal(), seconds)
         if counted.is_estimate:
             await context.send_initial_metadata(((ESTIMATED_METADATA, "true"),))
         return HttpBody(content_type=JSON, data=orjson.dumps({"input_tokens": counted.tokens}))
+
+
+@contextlib.contextmanager
+def _overload_as_anthropics() -> Iterator[None]:
+    """Gives a provider's overload the reason for which clients of this dialect are told the status that they know."""
+    try:
+        yield
+    except Unavailable as error:
+        if error.metadata.get("provider_status") == "529":
+            error.reason = OVERLOADED
+        raise
 
 
 def _headers(context: Context) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import anthropic
 import pytest
+from anthropic._exceptions import OverloadedError  # public by its status 529 only
 from anthropic.types import ToolParam
 from pydantic import BaseModel
 
@@ -63,6 +64,7 @@ class TestMessages:
         assert (made.type, made.role, made.model, made.stop_reason) == ("message", "assistant", model, "end_turn")
         assert [block.text for block in made.content if block.type == "text"] == [GREETING]
         assert (made.usage.input_tokens, made.usage.output_tokens) == (11, 7)
+        assert made._request_id
 
     async def test_and_asynchronously(self, async_client: anthropic.AsyncAnthropic):
         made = await async_client.messages.create(
@@ -254,7 +256,7 @@ class TestErrors:
         [
             ("limit the rate", anthropic.RateLimitError, "rate_limit_error"),
             ("fail with 500", anthropic.InternalServerError, "api_error"),
-            ("be overloaded", anthropic.InternalServerError, "overloaded_error"),
+            ("be overloaded", OverloadedError, "overloaded_error"),
             ("answer nonsense", anthropic.InternalServerError, "api_error"),
             ("refuse our key", anthropic.InternalServerError, "api_error"),
             ("refuse the request", anthropic.BadRequestError, "invalid_request_error"),
@@ -274,6 +276,7 @@ class TestErrors:
             client.messages.create(model=model, max_tokens=10, messages=user(f"please {wish}"), stream=stream)
         assert caught.value.type == kind
         assert "sk-simulated" not in str(caught.value)
+        assert caught.value.request_id == caught.value.response.headers["x-request-id"]
         if kind == "rate_limit_error":
             assert caught.value.response.headers["retry-after"] == "7"
 

@@ -36,6 +36,7 @@ class TestAnthropic:
         assert (made["type"], made["model"], made["stop_reason"]) == ("message", MODELS[provider], "end_turn")
         assert [block["text"] for block in made["content"]] == [GREETING]
         assert (made["usage"]["input_tokens"], made["usage"]["output_tokens"]) == (11, 7)
+        assert made["requestId"]
 
     @BOTH
     def test_raw_events(self, anthropic: Outcomes, provider: str):
@@ -76,6 +77,8 @@ class TestAnthropic:
             ("faulty", "BadRequestError", "invalid_request_error"),
             ("refused claude", "BadRequestError", "invalid_request_error"),
             ("refused openai", "BadRequestError", "invalid_request_error"),
+            ("overloaded claude", "OverloadedError", "overloaded_error"),
+            ("overloaded openai", "OverloadedError", "overloaded_error"),
             ("limited claude", "RateLimitError", "rate_limit_error"),
             ("limited openai", "RateLimitError", "rate_limit_error"),
             ("cut claude", "APIError", "api_error"),

@@ -20,7 +20,10 @@ const asking = (model, text, more = {}) => ({
 const scenarios = { models: async () => (await client.models.list()).data.map((model) => model.id) };
 
 for (const [provider, model] of [['claude', 'claude-sonnet-5'], ['openai', 'gpt-5']]) {
-  scenarios[`message ${provider}`] = () => client.messages.create(asking(model, 'please greet'));
+  scenarios[`message ${provider}`] = async () => {
+    const made = await client.messages.create(asking(model, 'please greet'));
+    return { ...made, requestId: made._request_id };
+  };
   scenarios[`events ${provider}`] = async () => {
     const kinds = [];
     for await (const event of await client.messages.create(asking(model, 'please greet', { stream: true }))) {
@@ -44,6 +47,7 @@ for (const [provider, model] of [['claude', 'claude-sonnet-5'], ['openai', 'gpt-
     return { first, second: await client.messages.create(asked) };
   };
   scenarios[`refused ${provider}`] = () => client.messages.create(asking(model, 'please refuse the request'));
+  scenarios[`overloaded ${provider}`] = () => client.messages.create(asking(model, 'please be overloaded'));
   scenarios[`limited ${provider}`] = () =>
     client.messages.create(asking(model, 'please limit the rate', { stream: true }));
   scenarios[`cut ${provider}`] = () => client.messages.stream(asking(model, 'please cut the stream')).finalMessage();

@@ -69,6 +69,13 @@ def test_the_anthropic_style_carries_the_request_id():
 
 def test_a_providers_nonsense_is_502_and_nothing_else_leaves_the_table():
     assert http_status(BAD_UPSTREAM) == 502
+
+
+def test_an_overload_has_anthropics_own_status():
+    details = (packed(error_details_pb2.ErrorInfo(reason="PROVIDER_OVERLOADED")),)
+    overloaded = Status(code_pb2.UNAVAILABLE, "busy", details)
+    assert http_status(overloaded) == 529
+    assert body("anthropic", overloaded, 529)["error"]["type"] == "overloaded_error"
     assert http_status(NOT_FOUND) is None
 
 
