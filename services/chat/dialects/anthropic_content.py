@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from services.chat.dialects.addresses import address_fault
 from services.chat.dialects.anthropic_losses import MAX_VIOLATIONS, Losses
 from services.chat.records import Stored
 from services.chat.turn import Document, Image, Message, Part, Role, Text, Thinking, ToolCall
@@ -147,6 +148,8 @@ def _check_source(source: Mapping[str, Any], place: str, depth: int) -> list[Vio
         for name in _SOURCES.get(kind, ())
         if not isinstance(source.get(name), str)
     ]
+    if kind == "url" and not violations and (fault := address_fault(source["url"])):
+        violations.append(Violation(f"{place}.url", fault))
     if kind == "content":
         content = source.get("content")
         if isinstance(content, list):

@@ -63,7 +63,7 @@ def _check_tool(tool: Any, place: str) -> list[Violation]:
     if not isinstance(tool.get("name"), str) or not tool["name"]:
         violations.append(Violation(f"{place}.name", "must be a string that is not empty"))
     if not isinstance(tool.get("input_schema"), dict):
-        violations.append(Violation(f"{place}.input_schema", "must be a JSON schema"))
+        violations.append(Violation(f"{place}.input_schema", "must be a JSON schema: an object"))
     if tool.get("description") is not None and not isinstance(tool["description"], str):
         violations.append(Violation(f"{place}.description", "must be a string"))
     if tool.get("strict") is not None and not isinstance(tool["strict"], bool):

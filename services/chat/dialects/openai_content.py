@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.chat.dialects.addresses import address_fault
 from services.chat.dialects.openai_checks import MAX_VIOLATIONS, unknown
 from services.chat.dialects.openai_media import document, image
 from services.chat.records import Stored
@@ -105,13 +106,24 @@ def _check_part(part: Any, where: str) -> list[Violation]:
         case "text" | "refusal" as kind if not isinstance(part.get(kind), str):
             return [Violation(f"{where}.{kind}", "must be a string")]
         case "image_url":
-            return _check_texts(part, "image_url", ("url",), ("detail",), where)
+            wrong = _check_texts(part, "image_url", ("url",), ("detail",), where)
+            return wrong or _check_address(part["image_url"]["url"], f"{where}.image_url.url")
         case "input_audio":
             return _check_texts(part, "input_audio", ("data", "format"), (), where)
         case "file":
             return _check_texts(part, "file", (), ("file_data", "file_id", "filename"), where)
+        case kind if kind.endswith("_url"):
+            # Sound and films, which some endpoints of this dialect take.
+            inner = part.get(kind)
+            url = inner.get("url") if isinstance(inner, dict) else inner
+            return _check_address(url, f"{where}.{kind}") if isinstance(url, str) else []
         case _:
             return []
+
+
+def _check_address(url: str, where: str) -> list[Violation]:
+    fault = address_fault(url)
+    return [Violation(where, fault)] if fault else []
 
 
 def _check_texts(

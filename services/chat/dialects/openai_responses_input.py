@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from services.chat.dialects.addresses import address_fault
 from services.chat.dialects.openai_checks import MAX_VIOLATIONS, unknown
 from services.chat.dialects.openai_media import document, document_at, image
 from services.chat.dialects.openai_responses_reasoning import is_gaias, thinking_in
@@ -191,7 +192,10 @@ def _check_message(message: Mapping[str, Any], where: str) -> list[Violation]:
     role = message.get("role")
     if not isinstance(role, str) or role not in ROLES:
         violations.append(Violation(f"{where}.role", f"must be one of {', '.join(ROLES)}"))
-    return violations + _check_content(message.get("content"), f"{where}.content")
+    content = message.get("content")
+    if content == [] and role != "assistant":
+        violations.append(Violation(f"{where}.content", "must hold at least one part"))
+    return violations + _check_content(content, f"{where}.content")
 
 
 def _check_content(content: Any, where: str) -> list[Violation]:
@@ -231,7 +235,11 @@ def _check_source(part: Mapping[str, Any], names: Sequence[str], where: str) -> 
     given = [name for name in names if part.get(name) is not None]
     if not given:
         return [Violation(where, f"must have {' or '.join(names)}")]
-    return _check_texts(part, given, where)
+    return _check_texts(part, given, where) or [
+        Violation(f"{where}.{name}", fault)
+        for name in given
+        if name.endswith("_url") and (fault := address_fault(part[name]))
+    ]
 
 
 def _check_summary(summary: Any, where: str) -> list[Violation]:

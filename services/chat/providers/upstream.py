@@ -25,6 +25,8 @@ MAX_REPLY_BYTES = 64 * 1024 * 1024
 """Largest whole reply: several times the longest text with every token's probabilities."""
 MAX_REFUSAL_BYTES = 256 * 1024
 """As much of an error's body is read; its message is a few lines."""
+LARGE_BYTES = 512 * 1024
+"""A longer request goes out as a file does, in pieces, so that it does not hold up everybody else."""
 DRAIN_SECONDS = 0.1
 """How long the end of a response may be behind the end of its reply."""
 KEEP_ALIVE_SECONDS = 4.0
@@ -102,8 +104,7 @@ class Upstream:
     async def exchange(self, path: str, payload: Payload) -> AsyncGenerator[Incoming]:
         """Yields the response to a POST of JSON or a form, whatever it is made of, while the block runs."""
         if isinstance(payload, bytes):
-            # As a file, so that a large one does not hold up everybody else while it is written.
-            response = await self._send(path, io.BytesIO(payload), JSON, {"accept": ANYTHING})
+            response = await self._send(path, payload, JSON, {"accept": ANYTHING})
         else:
             form = _multipart(payload)
             more = {"accept": ANYTHING, "content-type": form.content_type}
@@ -143,7 +144,7 @@ class Upstream:
     async def _send(
         self,
         path: str,
-        body: bytes | io.BytesIO | aiohttp.MultipartWriter | None,
+        body: bytes | aiohttp.MultipartWriter | None,
         accept: str,
         more: Mapping[str, str],
         method: str = "POST",
@@ -153,7 +154,7 @@ class Upstream:
             response = await session.request(
                 method,
                 self._requests.url(path),
-                data=body,
+                data=io.BytesIO(body) if isinstance(body, bytes) and len(body) > LARGE_BYTES else body,
                 headers=self._requests.headers(accept, more),
                 allow_redirects=False,
             )

@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from services.asset.generators.public_fetch import Address, PublicFetcher, is_public
+from services.asset.generators.public_fetch import PublicFetcher
 from shared.errors import BadUpstream, Unavailable
+from shared.public_addresses import Address, is_public
 from tests.support.asgi_server import running_asgi
 
 MAX_BYTES = 1000

@@ -125,9 +125,10 @@ class TestAtTheDoor:
     def test_thinking_of_another_familys_model_is_not_sent_to_openai(self):
         ours = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "gaia:redacted:x"}
         theirs = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "gAAAA"}
-        original = request(input=[user(), ours, theirs]).same_dialect().original
+        said = user({"type": "input_text", "text": "x"})
+        original = request(input=[said, ours, theirs]).same_dialect().original
         assert original is not None
-        assert original.body["input"] == [user(), theirs]
+        assert original.body["input"] == [said, theirs]
 
 
 class TestTranslation:
@@ -250,7 +251,7 @@ class TestTranslation:
                 {"id": "msg_2"},
                 RESULT,
                 user({"type": "input_image", "file_id": "f"}, {"type": "input_audio"}),
-                user({"type": "input_image", "image_url": "file:///x"}, {"type": "input_file", "file_data": "QQ=="}),
+                user({"type": "input_image", "image_url": "gs://x/y"}, {"type": "input_file", "file_data": "QQ=="}),
             ],
             tools=[{"type": "web_search"}, {"type": "custom", "name": "x"}, {"type": "function", "name": "no spaces"}],
             tool_choice={"type": "mcp", "server_label": "x"},
