@@ -1,5 +1,6 @@
 """The official SDKs for Node.js, unmodified, with nothing but their key and their base URL set."""
 
+import json
 from typing import Any
 
 import pytest
@@ -66,6 +67,12 @@ class TestAnthropic:
         assert (told["first"]["stop_reason"], call["name"], call["input"]) == ("tool_use", "weather", {"city": "Ulm"})
         assert told["second"]["content"][0]["text"] == "It is 21 degrees in Ulm."
 
+    @BOTH
+    def test_a_form_is_filled_in_and_a_picture_looked_at(self, anthropic: Outcomes, provider: str):
+        [block] = anthropic[f"form {provider}"]["value"]["content"]
+        assert json.loads(block["text"]) == {"city": "Ulm", "degrees": 21}
+        assert anthropic[f"picture {provider}"]["value"]["content"][0]["text"] == GREETING
+
     def test_tokens_are_counted(self, anthropic: Outcomes):
         assert 900 < anthropic["count openai"]["value"]["input_tokens"] < 1300
 
@@ -125,6 +132,41 @@ class TestOpenAI:
             assert (call["function"]["name"], call["function"]["arguments"]) == ("weather", '{"city":"Ulm"}')
         assert told["second"]["choices"][0]["message"]["content"] == "It is 21 degrees in Ulm."
 
+    @BOTH
+    def test_a_form_is_filled_in_and_a_picture_looked_at(self, openai: Outcomes, provider: str):
+        [choice] = openai[f"form {provider}"]["value"]["choices"]
+        assert json.loads(choice["message"]["content"]) == {"city": "Ulm", "degrees": 21}
+        [choice] = openai[f"picture {provider}"]["value"]["choices"]
+        assert choice["message"]["content"] == GREETING
+
+    @BOTH
+    def test_a_response(self, openai: Outcomes, provider: str):
+        for scenario in ("response", "response helper", "response picture"):
+            made = openai[f"{scenario} {provider}"]["value"]
+            assert (made["object"], made["status"], made["output_text"]) == ("response", "completed", GREETING)
+        assert openai[f"response {provider}"]["value"]["usage"]["total_tokens"] == 18
+        filled = openai[f"response form {provider}"]["value"]["output_text"]
+        assert json.loads(filled) == {"city": "Ulm", "degrees": 21}
+
+    @BOTH
+    def test_the_events_of_a_response(self, openai: Outcomes, provider: str):
+        kinds = openai[f"response events {provider}"]["value"]
+        assert kinds[:3] == ["response.created", "response.in_progress", "response.output_item.added"]
+        assert "response.output_text.delta" in kinds
+        assert kinds[-1] == "response.completed"
+
+    @BOTH
+    def test_tools_of_a_response_make_the_round_trip(self, openai: Outcomes, provider: str):
+        told = openai[f"response tools {provider}"]["value"]
+        calls = [item for item in told["first"]["output"] if item["type"] == "function_call"]
+        assert [call["arguments"] for call in calls] == ['{"city":"Ulm"}', '{"city":"Bonn"}']
+        assert told["second"]["output_text"] == "It rains in Ulm and not in Bonn."
+
+    def test_a_reply_can_be_gone_on_from_by_whom_it_was_told_to_only(self, openai: Outcomes):
+        assert openai["own response"]["value"]["output_text"] == GREETING
+        thrown = openai["foreign response"]["error"]
+        assert (thrown["class"], thrown["code"]) == ("NotFoundError", "previous_response_not_found")
+
     @pytest.mark.parametrize(
         ("scenario", "error"),
         [
@@ -137,6 +179,8 @@ class TestOpenAI:
             ("limited openai", "RateLimitError"),
             ("cut claude", "APIError"),
             ("cut openai", "APIError"),
+            ("cut response claude", "APIError"),
+            ("cut response openai", "APIError"),
         ],
     )
     def test_each_failure_is_thrown_as_the_sdks_class_for_it(self, openai: Outcomes, scenario: str, error: str):

@@ -208,6 +208,25 @@ class TestErrors:
         assert caught.value.param == param
         assert caught.value.type == "invalid_request_error"
 
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_a_reply_that_another_user_was_told_is_not_there(
+        self, mesh: Mesh, client: openai.OpenAI, simulator: Simulator, stream: bool
+    ):
+        nonce = str(uuid.uuid4())
+        if stream:
+            with client.responses.stream(model="gpt-5", input="please greet") as events:
+                told = events.get_final_response().id
+        else:
+            told = client.responses.create(model="gpt-5", input="please greet").id
+        stranger = await mesh.new_caller()
+        follow_up: Any = {"model": "gpt-5", "input": f"please greet {nonce}", "previous_response_id": told}
+        async with openai.AsyncOpenAI(api_key=stranger.key, base_url=f"{mesh.url}/v1", max_retries=0) as theirs:
+            with pytest.raises(openai.NotFoundError) as caught:
+                await theirs.responses.create(**follow_up)
+        assert (caught.value.code, caught.value.param) == ("previous_response_not_found", "previous_response_id")
+        assert await simulator.journal(nonce) == []
+        assert client.responses.create(**follow_up).output_text == GREETING
+
     @BOTH
     @pytest.mark.parametrize(
         ("wish", "error", "status"),

@@ -10,6 +10,15 @@ const weather = {
   input_schema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
 };
 
+const form = {
+  type: 'object',
+  properties: { city: { type: 'string' }, degrees: { type: 'integer' } },
+  required: ['city', 'degrees'],
+  additionalProperties: false,
+};
+const pixel =
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
+
 const asking = (model, text, more = {}) => ({
   model,
   max_tokens: 4000,
@@ -45,6 +54,15 @@ for (const [provider, model] of [['claude', 'claude-sonnet-5'], ['openai', 'gpt-
     const result = { type: 'tool_result', tool_use_id: call.id, content: '21' };
     asked.messages.push({ role: 'assistant', content: first.content }, { role: 'user', content: [result] });
     return { first, second: await client.messages.create(asked) };
+  };
+  scenarios[`form ${provider}`] = () =>
+    client.messages.create(
+      asking(model, 'please fill in a form', { output_config: { format: { type: 'json_schema', schema: form } } }),
+    );
+  scenarios[`picture ${provider}`] = () => {
+    const source = { type: 'base64', media_type: 'image/png', data: pixel };
+    const content = [{ type: 'image', source }, { type: 'text', text: 'please greet' }];
+    return client.messages.create({ model, max_tokens: 100, messages: [{ role: 'user', content }] });
   };
   scenarios[`refused ${provider}`] = () => client.messages.create(asking(model, 'please refuse the request'));
   scenarios[`overloaded ${provider}`] = () => client.messages.create(asking(model, 'please be overloaded'));

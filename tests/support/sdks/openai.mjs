@@ -13,6 +13,15 @@ const weather = {
   },
 };
 
+const form = {
+  type: 'object',
+  properties: { city: { type: 'string' }, degrees: { type: 'integer' } },
+  required: ['city', 'degrees'],
+  additionalProperties: false,
+};
+const pixel =
+  'data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
+
 const asking = (model, text, more = {}) => ({ model, messages: [{ role: 'user', content: text }], ...more });
 
 const scenarios = { models: async () => (await client.models.list()).data.map((model) => model.id) };
@@ -36,6 +45,52 @@ for (const [provider, model] of [['claude', 'claude-sonnet-5'], ['openai', 'gpt-
   };
   scenarios[`streamed tools ${provider}`] = () =>
     client.chat.completions.stream(asking(model, 'please use a tool', { tools: [weather] })).finalChatCompletion();
+  scenarios[`form ${provider}`] = () =>
+    client.chat.completions.create(
+      asking(model, 'please fill the form in', {
+        response_format: { type: 'json_schema', json_schema: { name: 'weather', schema: form, strict: true } },
+      }),
+    );
+  scenarios[`picture ${provider}`] = () => {
+    const content = [
+      { type: 'text', text: 'please greet' },
+      { type: 'image_url', image_url: { url: pixel } },
+    ];
+    return client.chat.completions.create({ model, messages: [{ role: 'user', content }] });
+  };
+  scenarios[`response ${provider}`] = () => client.responses.create({ model, input: 'please greet' });
+  scenarios[`response events ${provider}`] = async () => {
+    const kinds = [];
+    for await (const event of await client.responses.create({ model, input: 'please greet', stream: true })) {
+      kinds.push(event.type);
+    }
+    return kinds;
+  };
+  scenarios[`response helper ${provider}`] = () =>
+    client.responses.stream({ model, input: 'please greet' }).finalResponse();
+  scenarios[`response form ${provider}`] = () =>
+    client.responses.create({
+      model,
+      input: 'please fill the form in',
+      text: { format: { type: 'json_schema', name: 'weather', schema: form, strict: true } },
+    });
+  scenarios[`response picture ${provider}`] = () => {
+    const content = [
+      { type: 'input_text', text: 'please greet' },
+      { type: 'input_image', image_url: pixel, detail: 'auto' },
+    ];
+    return client.responses.create({ model, input: [{ role: 'user', content }] });
+  };
+  scenarios[`response tools ${provider}`] = async () => {
+    const input = [{ role: 'user', content: 'please look the weather up' }];
+    const tools = [{ type: 'function', strict: false, ...weather.function }];
+    const first = await client.responses.create({ model, input, tools });
+    const calls = first.output.filter((item) => item.type === 'function_call');
+    const results = calls.map((call) => ({ type: 'function_call_output', call_id: call.call_id, output: 'rain' }));
+    return { first, second: await client.responses.create({ model, input: [...input, ...first.output, ...results], tools }) };
+  };
+  scenarios[`cut response ${provider}`] = () =>
+    client.responses.stream({ model, input: 'please cut the stream' }).finalResponse();
   scenarios[`refused ${provider}`] = () => client.chat.completions.create(asking(model, 'please refuse the request'));
   scenarios[`limited ${provider}`] = () =>
     client.chat.completions.create(asking(model, 'please limit the rate', { stream: true }));
@@ -46,6 +101,12 @@ for (const [provider, model] of [['claude', 'claude-sonnet-5'], ['openai', 'gpt-
     return chunks;
   };
 }
+scenarios['own response'] = async () => {
+  const first = await client.responses.create({ model: 'gpt-5', input: 'please greet' });
+  return client.responses.create({ model: 'gpt-5', input: 'please greet', previous_response_id: first.id });
+};
+scenarios['foreign response'] = () =>
+  client.responses.create({ model: 'gpt-5', input: 'please greet', previous_response_id: 'resp_of_somebody' });
 scenarios['embeddings'] = () => client.embeddings.create({ model: 'local-embedding', input: ['a cat', 'a dog'] });
 scenarios['image'] = () => client.images.generate({ model: 'gpt-image-1.5', prompt: 'a square' });
 scenarios['speech'] = async () => {

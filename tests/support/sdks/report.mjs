@@ -9,7 +9,7 @@ export async function report(scenarios, sdk) {
         // An error is an instance of its own class and of those above it; its own has none of the others below.
         const own = classes.find(([, cls]) => thrown.constructor === cls);
         const error = { class: own?.[0] ?? thrown.constructor.name, message: thrown.message };
-        return [name, { error: { ...error, status: thrown.status ?? null, type: thrown.type ?? null } }];
+        return [name, { error: { ...error, status: thrown.status ?? null, type: thrown.type ?? null, code: thrown.code ?? null } }];
       }
     }),
   );
