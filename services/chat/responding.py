@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from services.chat.catalogue import ModelSpec
 from services.chat.fitting import fit
 from services.chat.health import HealthBoard
+from services.chat.kept_ids import named_ids
 from services.chat.providers import errors
 from services.chat.resilience.course import Attempt, Course
 from services.chat.resilience.policy import RetryPolicy
@@ -106,6 +107,10 @@ class Responder:
                 wait = course.go_on(failure, used) if used is None or await hold(model, used) else None
                 if wait is None:
                     raise
+            except GaiaError as refusal:
+                if not course.is_elsewhere(refusal):
+                    raise
+                wait = 0.0
             else:
                 return Answer(reply, model, course.fallback_used, course.attempts)
             await course.pause(wait)
@@ -116,9 +121,16 @@ class Responder:
 
     def course(self, turn: Turn, selection: Selection, deadline: float) -> Course:
         """Begins the way of a request."""
-        candidates = (selection.model, *selection.fallbacks)
+        model, original = selection.model, turn.original
+        seeks = original is not None and len(self.providers[model.provider].endpoints) > 1 and bool(named_ids(original))
         return Course(
-            candidates, self.providers, self.policy, deadline, lambda model: self._can_take(turn, model), self._sleep
+            (model, *selection.fallbacks),
+            self.providers,
+            self.policy,
+            deadline,
+            lambda other: self._can_take(turn, other),
+            self._sleep,
+            seeks=seeks,
         )
 
     def late(self, lease: Lease, model: ModelSpec, began: float, first_word: float | None = None) -> None:
@@ -205,6 +217,10 @@ class StreamedAnswer:
                     failure.metadata["fallback_available"] = str(others).lower()
                     raise
                 told = str(failure)
+            except GaiaError as refusal:
+                if self._was_seen or not course.is_elsewhere(refusal):
+                    raise
+                wait, told = 0.0, ""
             # What came of the try that failed is in `attempts` now.
             self.reply = ReplyBuilder()
             await course.pause(wait)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.chat.catalogue import ModelSpec
-from services.chat.providers.errors import CIRCUIT_OPEN
+from services.chat.providers.errors import CIRCUIT_OPEN, REFUSED
 from services.chat.resilience.policy import RetryPolicy
 from services.chat.resilience.pool import Endpoint, Lease, Pool
 from services.chat.turn import Usage
@@ -28,7 +28,8 @@ class Attempt:
 class Course:
     """Where a request stands. `model` is asked next or now; `attempts` are those that failed and were made good for.
 
-    `deadline` is a time of the running event loop's clock. Each model is tried in one place of the course only,
+    `deadline` is a time of the running event loop's clock; `seeks` says that the request names what only one of the
+    provider's endpoints keeps. Each model is tried in one place of the course only,
     however often it is named; `can_take` says whether a stand-in can be given the request at all.
     """
 
@@ -40,6 +41,8 @@ class Course:
         deadline: float,
         can_take: Callable[[ModelSpec], bool],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        *,
+        seeks: bool = False,
     ) -> None:
         self.model = candidates[0]
         self.attempts: list[Attempt] = []
@@ -51,6 +54,7 @@ class Course:
         self._deadline = deadline
         self._can_take = can_take
         self._sleep = sleep
+        self._seeks = seeks
         self._tried: list[Endpoint] = []
         self._retries = 0
         self._pool = pools[self.model.provider]
@@ -86,6 +90,10 @@ class Course:
             return wait
         self._move(following)
         return 0.0
+
+    def is_elsewhere(self, refusal: GaiaError) -> bool:
+        """Whether another endpoint may know what this one refuses. Each is asked once; a refusal costs nothing."""
+        return self._seeks and refusal.reason == REFUSED and self._pool.has_another(self.model, self._tried)
 
     async def pause(self, seconds: float) -> None:
         """Waits for the next try."""

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import re
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -25,6 +27,7 @@ from tests.integration.chat.scripted_provider import (
     openai_completion,
     running_provider,
 )
+from tests.integration.chat.test_response_service import call as response_call
 from tests.support.auth import Auth
 from tests.support.ports import free_port
 
@@ -332,6 +335,51 @@ class TestSeveralEndpoints:
             first.script = failing(503)
             for _ in range(4):
                 await client.complete({**ASK, "model": model})
+
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_a_reply_is_gone_on_from_at_the_endpoint_that_keeps_it(
+        self, asking: Asking, openai_upstream: ScriptedProvider, stream: bool
+    ):
+        text = {"type": "message", "id": "msg_1", "content": [{"type": "output_text", "text": "hello"}]}
+        usage = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
+        whole = {"status": "completed", "output": [text], "usage": usage}
+        keepers: dict[str, str] = {}
+
+        async def script(exchange: Exchange) -> None:
+            key, asked = exchange.headers["authorization"], exchange.body.get("previous_response_id")
+            if asked is not None and keepers[asked] != key:
+                await exchange.reply(400, {"error": {"message": "no such response"}})
+                return
+            told = f"resp_{uuid.uuid4().hex}"
+            keepers[told] = key
+            if not exchange.body.get("stream"):
+                await exchange.reply(200, {**whole, "id": told})
+                return
+            await exchange.begin()
+            await exchange.events({"type": "response.completed", "response": {**whole, "id": told}})
+            await exchange.end()
+
+        openai_upstream.script = script
+        async with asking(openai_api_key=SecretStr("sk-1,sk-2,sk-3"), provider_retries=0) as client:
+
+            async def respond(**more: str) -> str:
+                body = {"model": "gpt-4o", "input": "hi", "stream": stream, **more}
+                data = b"".join([part.data async for part in response_call(client, body)])
+                return re.search(rb"resp_[0-9a-f]{32}", data)[0].decode()  # type: ignore[index] # it is there
+
+            told = [await respond() for _ in range(3)]
+            for first in told:
+                assert keepers[await respond(previous_response_id=first)] == keepers[first]
+            openai_upstream.script = lambda exchange: exchange.reply(400, {"error": {"message": "no such response"}})
+            openai_upstream.requests.clear()
+            error = await refusal(
+                response_call(client, {"model": "gpt-4o", "input": "x", "previous_response_id": told[0]})
+            )
+            assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+            assert len(openai_upstream.requests) == 3
+            openai_upstream.requests.clear()
+            await refusal(response_call(client, {"model": "gpt-4o", "input": "x"}))
+            assert len(openai_upstream.requests) == 1
 
     async def test_a_key_that_is_refused_is_named_by_its_place(self, asking: Asking, openai_upstream: ScriptedProvider):
         openai_upstream.script = failing(401)

@@ -62,6 +62,12 @@ def test_an_alias_or_a_default_for_nothing_is_refused(catalogue):
         Catalogue(catalogue.providers, default_provider="claude")
 
 
+@pytest.mark.parametrize("aliases", [{"a": "a"}, {"a": "b", "b": "a"}, {"a": "b", "b": "c", "c": "a"}])
+def test_aliases_that_go_round_in_circles_stand_for_nothing(aliases):
+    with pytest.raises(ValueError, match="stands for"):
+        Catalogue([ProviderSpec("p", "P", (ModelSpec("m", "p"),), "m")], aliases)
+
+
 def test_capabilities_are_shown_in_one_order():
     assert in_order(["vision", "chat", "vision", "streaming"]) == ("chat", "streaming", "vision")
 
