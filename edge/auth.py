@@ -11,7 +11,6 @@ from starlette.types import Scope
 from edge.callers import address_of, key_of, refuse_key_in_url, unauthenticated
 from edge.limits import RESPONSE_HEADERS, Limit, RequestLimits
 from edge.rules import rules_of
-from edge.throttle import FailureThrottle
 from edge.transcoding.errors import failure
 from edge.transcoding.headers import MetadataPair
 from edge.transcoding.routes import Route
@@ -19,13 +18,12 @@ from shared import telemetry
 from shared.errors import GaiaError, PermissionDenied, ResourceExhausted, Unauthenticated
 from shared.identity.authenticator import Authenticator, Identity
 from shared.identity.refusals import RefusalCounter
+from shared.identity.throttle import FailureThrottle
 from shared.rates.limiter import RateLimiter
 from shared.rpc.auth import check_scope
 from shared.rpc.metadata import CLIENT_ADDRESS
 from shared.rpc.rules import Access, access_table
 
-AUDITED = "gaia.auth."
-"""The services that keep an audit trail."""
 REQUEST_ID = b"request-id"
 """Where Anthropic's SDKs look for the request's id; all others read `x-request-id`."""
 NO_METADATA: tuple[MetadataPair, ...] = ()
@@ -52,7 +50,8 @@ class Authorizer:
         services = list(services)
         self._authenticator = authenticator
         self._access = {path.removeprefix("/").replace("/", "."): rule for path, rule in access_table(services).items()}
-        self._address_wanted = frozenset(name for name in self._access if name.startswith(AUDITED))
+        # Gaia's own services; what else is called, as by `gaia proxy`, is not told more than it needs.
+        self._address_wanted = frozenset(self._access)
         self._method_limits = {
             method.full_name: limit
             for service in services
@@ -109,13 +108,8 @@ class Authorizer:
         telemetry.client_address.set(address)
         telemetry.request_id.set(scope["state"].get("request_id", ""))
         try:
-            if self._throttle.is_slow(address) and not self._authenticator.knows(key):
-                async with self._throttle.lane():
-                    identity = await self._authenticator.authenticate(key)
-            else:
-                identity = await self._authenticator.authenticate(key)
+            identity = await self._throttle.authenticate(self._authenticator, key, address)
         except Unauthenticated as error:
-            self._throttle.failed(address)
             raise unauthenticated(str(error)) from error
         except GaiaError as error:
             wait = b"%d" % math.ceil(error.retry_after or 1)
@@ -137,7 +131,7 @@ class Authorizer:
         return self._limits.of_caller(identity.principal)
 
     def _told(self, name: str, metadata: Metadata, scope: Scope) -> Metadata:
-        """The metadata, with the client's address for those whose audit trail keeps it."""
+        """The metadata, with the client's address for limits and the audit trail of those who are called."""
         if name not in self._address_wanted:
             return metadata
         return (*metadata, (CLIENT_ADDRESS, self._address(scope)))

@@ -1,6 +1,5 @@
 """What a request says of its caller: the credential it brings, and the address it comes from."""
 
-import ipaddress
 import re
 from urllib.parse import unquote_to_bytes
 
@@ -10,6 +9,7 @@ from starlette.types import Scope
 from edge.transcoding.errors import RpcFailure, failure
 from shared.identity import api_key
 from shared.identity.jwt_form import MAX_JWT_LENGTH
+from shared.rates.addresses import subscriber_of
 
 CHALLENGE = ((b"www-authenticate", b'Bearer realm="gaia"'),)
 MISSING_KEY = "no API key; send one as X-API-Key or as Authorization: Bearer"
@@ -45,7 +45,7 @@ def key_of(scope: Scope) -> str:
 def address_of(scope: Scope, trusted_proxies: int) -> str:
     """Returns the caller's address: the peer's, or what the nearest untrusted hop of X-Forwarded-For is.
 
-    An IPv6 address counts as its /64, which is what one subscriber has.
+    Of an IPv6 address it is the /64 that it belongs to.
     """
     client = scope.get("client")
     address = client[0] if client else ""
@@ -54,13 +54,7 @@ def address_of(scope: Scope, trusted_proxies: int) -> str:
         hops = [hop.strip() for hop in values.decode("latin-1").split(",") if hop.strip()]
         if hops:
             address = hops[-min(trusted_proxies, len(hops))]
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return "unknown"
-    if parsed.version == 6:
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)
+    return subscriber_of(address) or "unknown"
 
 
 def refuse_key_in_url(scope: Scope) -> None:

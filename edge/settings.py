@@ -20,6 +20,7 @@ class EdgeSettings(CommonSettings):
         "edge",
         "limits",
     )
+    config_others: ClassVar[tuple[str, ...]] = ("limits.tokens_per_minute_per_address",)
     config_keys: ClassVar[Mapping[str, str]] = {
         "edge_host": "edge.host",
         "edge_port": "edge.port",

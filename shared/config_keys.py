@@ -131,6 +131,7 @@ def _unknown(settings: type[BaseSettings], file: ConfigFile) -> Iterator[ConfigF
     leaves = {key for field in settings.model_fields for key in keys_of(settings, field)}
     secret = {key for field in settings.model_fields if is_secret(settings, field) for key in keys_of(settings, field)}
     leaves |= {(*key[:-1], f"{key[-1]}{suffix}") for key in secret for suffix in _SECRET_SUFFIXES}
+    leaves |= {tuple(key.split(".")) for key in getattr(settings, "config_others", ())}
     for section in (*getattr(settings, "config_sections", ()), COMMON):
         if section in file.document:
             yield from _unknown_below((section,), file.document[section], leaves)

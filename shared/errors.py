@@ -8,6 +8,7 @@
     ├── AlreadyExists        something unique is taken
     ├── FailedPrecondition   the state of things forbids it
     ├── ResourceExhausted    a limit or a budget is reached
+    │   └── TokensExhausted  one of tokens a minute
     ├── BadUpstream          a provider answered something that is no answer
     ├── DeadlineExceeded     it took too long
     └── Unavailable          something needed is away; worth another try
@@ -110,6 +111,16 @@ class ResourceExhausted(GaiaError):
     """A limit or a budget is reached."""
 
     code = "RESOURCE_EXHAUSTED"
+
+
+class TokensExhausted(ResourceExhausted):
+    """The tokens of a minute are used up: of `limit` so many `remaining`, and `reset` seconds until there are more."""
+
+    def __init__(self, message: str, *, limit: int, remaining: int, reset: int) -> None:
+        super().__init__(message, reason="TOKENS_PER_MINUTE", retry_after=float(reset))
+        self.limit = limit
+        self.remaining = remaining
+        self.reset = reset
 
 
 class BadUpstream(GaiaError):

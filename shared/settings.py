@@ -82,12 +82,13 @@ class CommonSettings(BaseSettings):
     """Settings of every process. The three for TLS stand together: with them, every gRPC call is made over it.
 
     `config_section` is where a process's settings stand in the file, `config_sections` are those that no other process
-    answers for: what is wrong with their keys is told by this one. `config_keys` are the keys of fields that do not
-    stand by their own names in the section.
+    answers for: what is wrong with their keys is told by this one, which leaves those in `config_others` to others.
+    `config_keys` are the keys of fields that do not stand by their own names in the section.
     """
 
     config_section: ClassVar[str] = "common"
     config_sections: ClassVar[tuple[str, ...]] = ()
+    config_others: ClassVar[tuple[str, ...]] = ()
     config_keys: ClassVar[Mapping[str, str]] = {}
 
     # Compose files and shells pass a variable that nobody set as an empty one.
@@ -146,15 +147,27 @@ class ServiceSettings(CommonSettings):
     allowed_callers: str = "edge"
     """Names of the processes that may call, separated by commas; looked for in the certificates, so only with TLS."""
 
+    address_callers: str = "edge"
+    """Names of those among them that are believed about the address of the client that they call for."""
+
     @property
     def caller_names(self) -> tuple[str, ...]:
         """The names in `allowed_callers`."""
-        return tuple(self.allowed_callers.replace(",", " ").split())
+        return _names(self.allowed_callers)
+
+    @property
+    def speaker_names(self) -> tuple[str, ...]:
+        """The names in `address_callers`."""
+        return _names(self.address_callers)
 
     @model_validator(mode="after")
     def _check_plaintext(self) -> Self:
         refuse_open_plaintext("GAIA_LISTEN", self.listen, self)
         return self
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
 
 
 def refuse_open_plaintext(variable: str, address: str, settings: CommonSettings) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # loaded only where spans are made
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 """Id of the request that is being served; empty outside of one."""
 client_address: contextvars.ContextVar[str] = contextvars.ContextVar("client_address", default="")
-"""Address of the client that is being served, where the process that serves it knows; for the audit trail only."""
+"""Address of the client that is being served, where the process that serves it knows; for audits and limits."""
 tracing: "contextvars.ContextVar[Tracing | None]" = contextvars.ContextVar("tracing", default=None)
 """What makes spans in this process; None unless OTEL_EXPORTER_OTLP_ENDPOINT says where they go."""
 trace_context: contextvars.ContextVar[tuple[tuple[str, str], ...]] = contextvars.ContextVar("trace_context", default=())

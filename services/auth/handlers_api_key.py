@@ -8,7 +8,7 @@ from gaia.auth.v1 import api_key_service_pb2 as pb
 from gaia.auth.v1 import api_key_service_pb2_grpc
 
 from services.auth import keys
-from services.auth.acting import act_of
+from services.auth.acting import current_act
 from services.auth.audit import MAX_ID, AuditTrail
 from services.auth.encoding import decode_end, decode_permissions, encode_key
 from services.auth.keys import KeyRequest
@@ -31,7 +31,7 @@ class ApiKeyHandlers(api_key_service_pb2_grpc.ApiKeyServiceServicer):
     async def CreateApiKey(self, request: pb.CreateApiKeyRequest, context: Context) -> pb.CreateApiKeyResponse:
         """Creates a key."""
         wanted = KeyRequest(request.user_id, request.name, decode_permissions(request), decode_end(request))
-        act = act_of(context)
+        act = current_act()
         with self._trail.attempt(act.event("api_key.create", keys.API_KEY)):
             created, key = await keys.create_key(self._store, act, wanted, self._now())
         encoded = encode_key(created)
@@ -57,7 +57,7 @@ class ApiKeyHandlers(api_key_service_pb2_grpc.ApiKeyServiceServicer):
         """Changes the named fields of a key."""
         sent = request.api_key
         wanted = KeyRequest("", sent.name, decode_permissions(sent), decode_end(sent))
-        act, fields = act_of(context), request.update_mask.paths
+        act, fields = current_act(), request.update_mask.paths
         with self._trail.attempt(
             act.event("api_key.update", keys.API_KEY, sent.id[:MAX_ID], fields=sorted(fields)[:10])
         ):
@@ -67,7 +67,7 @@ class ApiKeyHandlers(api_key_service_pb2_grpc.ApiKeyServiceServicer):
     async def RotateApiKey(self, request: pb.RotateApiKeyRequest, context: Context) -> pb.RotateApiKeyResponse:
         """Gives a key a new secret."""
         grace = request.grace_seconds if request.HasField("grace_seconds") else None
-        act = act_of(context)
+        act = current_act()
         with self._trail.attempt(act.event("api_key.rotate", keys.API_KEY, request.id[:MAX_ID])):
             rotated, key = await keys.rotate_key(self._store, act, request.id, grace, self._now())
         encoded = encode_key(rotated)
@@ -76,14 +76,14 @@ class ApiKeyHandlers(api_key_service_pb2_grpc.ApiKeyServiceServicer):
 
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Context) -> pb.RevokeApiKeyResponse:
         """Revokes a key."""
-        act = act_of(context)
+        act = current_act()
         with self._trail.attempt(act.event("api_key.revoke", keys.API_KEY, request.id[:MAX_ID])):
             key = await keys.revoke_key(self._store, act, request.id)
         return pb.RevokeApiKeyResponse(api_key=encode_key(key))
 
     async def DeleteApiKey(self, request: pb.DeleteApiKeyRequest, context: Context) -> pb.DeleteApiKeyResponse:
         """Deletes a key."""
-        act = act_of(context)
+        act = current_act()
         with self._trail.attempt(act.event("api_key.delete", keys.API_KEY, request.id[:MAX_ID])):
             await keys.delete_key(self._store, act, request.id)
         return pb.DeleteApiKeyResponse()

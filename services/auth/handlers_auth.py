@@ -17,7 +17,7 @@ from shared.identity.principal import current_principal
 from shared.identity.refusals import RefusalCounter
 from shared.identity.token import SigningKeys, TokenVerifier
 from shared.identity.wire import encode_principal
-from shared.rpc.peers import MAX_ADDRESS, address_of
+from shared.rpc.peers import MAX_ADDRESS, is_believed
 
 Context = Any  # grpc.aio.ServicerContext, whose type arguments say nothing here
 
@@ -48,7 +48,7 @@ class AuthHandlers(auth_service_pb2_grpc.AuthServiceServicer):
                 return encode_identity(await self._check.authenticate_token(request.token))
             return encode_identity(await self._check.authenticate(request.api_key))
         except Unauthenticated:
-            self._refuse(request.client_address, context)
+            self._refuse(request.client_address)
             raise
 
     async def CheckIdentity(self, request: pb.CheckIdentityRequest, context: Context) -> pb.CheckIdentityResponse:
@@ -93,7 +93,7 @@ class AuthHandlers(auth_service_pb2_grpc.AuthServiceServicer):
             else:
                 response.error = "no credential; send api_key or token"
         except Unauthenticated as error:
-            self._refuse("", context)
+            self._refuse("")
             response.error = str(error)
         response.valid = not response.error
         return response
@@ -106,6 +106,6 @@ class AuthHandlers(auth_service_pb2_grpc.AuthServiceServicer):
             user=encode_user(user), api_key_id=principal.api_key_id, scopes=sorted(principal.scopes)
         )
 
-    def _refuse(self, client_address: str, context: Context) -> None:
-        address = client_address[:MAX_ADDRESS] or address_of(context)
-        self._refusals.record(address, telemetry.request_id.get())
+    def _refuse(self, client_address: str) -> None:
+        told = client_address[:MAX_ADDRESS] if is_believed() else ""
+        self._refusals.record(told or telemetry.client_address.get(), telemetry.request_id.get())

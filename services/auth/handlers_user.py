@@ -6,7 +6,7 @@ from gaia.auth.v1 import user_service_pb2 as pb
 from gaia.auth.v1 import user_service_pb2_grpc
 
 from services.auth import users
-from services.auth.acting import act_of
+from services.auth.acting import current_act
 from services.auth.audit import MAX_ID, AuditTrail
 from services.auth.encoding import decode_user, encode_user
 from services.auth.store import Store
@@ -24,7 +24,7 @@ class UserHandlers(user_service_pb2_grpc.UserServiceServicer):
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Context) -> pb.CreateUserResponse:
         """Creates a user."""
-        act = act_of(context)
+        act = current_act()
         with self._trail.attempt(act.event("user.create", users.USER)):
             user = await users.create_user(self._store, act, request.email, request.name)
         return pb.CreateUserResponse(user=encode_user(user))
@@ -44,7 +44,7 @@ class UserHandlers(user_service_pb2_grpc.UserServiceServicer):
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
         """Changes the named fields of a user."""
-        act, wanted, fields = act_of(context), decode_user(request.user), request.update_mask.paths
+        act, wanted, fields = current_act(), decode_user(request.user), request.update_mask.paths
         user_id = request.user.id
         with self._trail.attempt(act.event("user.update", users.USER, user_id[:MAX_ID], fields=sorted(fields)[:10])):
             user = await users.update_user(self._store, act, user_id, fields, wanted)
@@ -52,7 +52,7 @@ class UserHandlers(user_service_pb2_grpc.UserServiceServicer):
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
         """Makes a user inactive."""
-        act = act_of(context)
+        act = current_act()
         with self._trail.attempt(act.event("user.delete", users.USER, request.id[:MAX_ID])):
             await users.deactivate_user(self._store, act, request.id)
         return pb.DeleteUserResponse()

@@ -34,6 +34,7 @@ class AuthSettings(ServiceSettings):
 
     listen: ListenAddress = "127.0.0.1:8001"
     allowed_callers: str = "edge,chat,asset"
+    address_callers: str = "edge,chat,asset"
     signing_keys: SecretStr | None = Field(default=None)
     """Base64url Ed25519 seeds of 32 bytes, separated by commas; the first one signs."""
     signing_keys_file: Path | None = Field(default=None)

@@ -17,6 +17,7 @@ from services.chat.tiers import asked_tier, served_tier
 from services.chat.tokens import most_tokens, turn_tokens
 from services.chat.turn import Served, Turn, Usage
 from services.chat.unseen import has_unseen_input, tools_of_the_provider
+from shared import telemetry
 from shared.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable, Violation
 from shared.identity.principal import Principal
 from shared.rates.tokens import TokenLimit
@@ -56,7 +57,7 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A call that may be made. `estimate` is how many tokens were counted against its key's rate.
+    """A call that may be made. `estimate` is how many tokens were counted against the rates of its key and `address`.
 
     `conditions` are what of its request changes its price.
     """
@@ -65,6 +66,7 @@ class Admission:
     caller: Principal
     estimate: int
     conditions: Conditions = ()
+    address: str = ""
 
 
 class Meter:
@@ -146,10 +148,10 @@ class Meter:
         check_model(caller, model)
         limits = self._limits(caller)
         amount = worst() if limits.any else None
-        estimate = 0
-        if caller.limits.tokens_per_minute is not None:
+        estimate, address = 0, telemetry.client_address.get()
+        if self._tokens.holds(caller, address):
             estimate = tokens()
-            await self._tokens.admit(caller, estimate)
+            await self._tokens.admit(caller, address, estimate)
         opening = self.opening(
             call_id=call_id,
             caller=caller,
@@ -165,7 +167,7 @@ class Meter:
         if refused := await self.ledger.open(opening):
             assert amount is not None
             raise _over_budget(refused, amount, advice)
-        return Admission(opening, caller, estimate, conditions)
+        return Admission(opening, caller, estimate, conditions, address)
 
     async def hold_more(self, admission: Admission, used: Used) -> bool:
         """Holds what a try of a call cost that failed, so that another one may cost as much as the first might have.
@@ -234,7 +236,7 @@ class Meter:
         usage = entry.usage
         # Where the provider counts something else than tokens, the estimate stands.
         if usage is not None and not (usage.characters or usage.audio_ms):
-            await self._tokens.settle(admission.caller, admission.estimate, usage.total_tokens)
+            await self._tokens.settle(admission.caller, admission.address, admission.estimate, usage.total_tokens)
         settlement = Settlement(admission.opening, entry, exchange, answer)
         try:
             return await self.ledger.settle(settlement)

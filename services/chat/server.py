@@ -118,9 +118,8 @@ async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -
     repeats = IdempotencyRecords(database, hours=settings.idempotency_hours)
     ledger = _ledger(settings, database, repeats)
     limiter = RateLimiter(settings.rate_limit_url.get_secret_value() if settings.rate_limit_url else "")
-    meter = Meter(
-        ledger, offering.prices, TokenLimit(limiter), _budgets(settings), utc_now, settings.ledger_grace_seconds
-    )
+    tokens = TokenLimit(limiter, per_address=settings.tokens_per_minute_per_address)
+    meter = Meter(ledger, offering.prices, tokens, _budgets(settings), utc_now, settings.ledger_grace_seconds)
     responder = Responder(
         offering.adapters,
         board,

@@ -138,6 +138,7 @@ class ChatSettings(ServiceSettings):
         "response_cache_bytes": "chat.cache.max_bytes",
         "response_cache_seconds": "chat.cache.ttl_seconds",
         "rate_limit_url": "limits.store_url",
+        "tokens_per_minute_per_address": "limits.tokens_per_minute_per_address",
     }
 
     listen: ListenAddress = "127.0.0.1:8003"
@@ -214,6 +215,8 @@ class ChatSettings(ServiceSettings):
     that no budget holds is dispatched before the database knows of it. Default: the database is told first."""
     rate_limit_url: SecretStr | None = None
     """Redis or Valkey that counts tokens a minute for several processes. Default: each counts by itself."""
+    tokens_per_minute_per_address: int = Field(default=0, ge=0)
+    """Most tokens a minute from one address, of all keys together; 0 is no limit."""
 
     @field_validator("openai_api_key", "anthropic_api_key")
     @classmethod

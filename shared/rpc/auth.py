@@ -14,11 +14,11 @@ from shared.identity.authenticator import IDENTITY_METADATA, Authenticator
 from shared.identity.jwt_form import looks_like_jwt
 from shared.identity.principal import Principal, set_principal
 from shared.identity.refusals import RefusalCounter
+from shared.identity.throttle import FailureThrottle
 from shared.identity.token import CheckedIdentity, SigningKeys, TokenVerifier
 from shared.identity.wire import decode_principal
-from shared.rpc import status
+from shared.rpc import peers, status
 from shared.rpc.metadata import API_KEY, REQUEST_ID
-from shared.rpc.peers import address_of
 from shared.rpc.rules import Access, access_table
 
 if TYPE_CHECKING:  # the asynchronous stub exists for type checkers only
@@ -31,7 +31,7 @@ _TOKENS = (IDENTITY_METADATA, "authorization")
 MISSING_CREDENTIAL = "no credential; send an API key as x-api-key"
 CONFLICTING_CREDENTIALS = "two different credentials in one call; send one"
 
-Note = Callable[[Any], None]
+Enter = Callable[[], Awaitable[None]]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
 
@@ -39,7 +39,8 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     """Verifies the caller, checks the scope that the contract declares, and puts the principal in context.
 
     A caller is known by an identity token (`x-gaia-identity`, or `authorization: Bearer`) or by an API key
-    (`x-api-key`). Methods that are not in the contracts given here are refused.
+    (`x-api-key`). Methods that are not in the contracts given here are refused. Addresses that send wrong keys are
+    slowed down as at the edge.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         self._verifier = verifier
         self._authenticator = authenticator
         self._refusals = refusals
+        self._throttle = FailureThrottle()
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Implements grpc.aio.ServerInterceptor. The handler runs in this task, so it sees the principal set here."""
@@ -69,35 +71,60 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         token, principal = "", None
         try:
             token, key = _credentials(handler_call_details.invocation_metadata)
-            principal = await self._principal(token, key)
+            if key:
+                # Whoever has a key speaks for itself.
+                peers.believe(False)
+                identity = self._authenticator.cached(key)
+                if identity is None:
+                    return _entered(handler, lambda: self._enter(key, access, method))
+                principal = identity.principal
+            else:
+                principal = await self._principal(token)
             check_scope(principal, access)
         except GaiaError as error:
-            return _refusal(handler, error, self._noting(error, method, principal, token))
+            return _entered(handler, self._refusing(error, method, principal, token))
         set_principal(principal)
         return handler
 
-    async def _principal(self, token: str, key: str) -> Principal:
-        if token:
+    async def _principal(self, token: str) -> Principal:
+        if not token:
+            raise Unauthenticated(MISSING_CREDENTIAL)
+        try:
             return self._verifier.cached(token) or await self._verifier.verify(token)
-        if key:
-            return (self._authenticator.cached(key) or await self._authenticator.authenticate(key)).principal
-        raise Unauthenticated(MISSING_CREDENTIAL)
+        except Unauthenticated:
+            peers.believe(False)
+            raise
 
-    def _noting(self, error: GaiaError, method: str, principal: Principal | None, token: str) -> Note:
-        """Returns what notes the refusal for the audit trail, once the call's context is known.
+    async def _enter(self, key: str, access: Access, method: str) -> None:
+        """Asks about a key when the call's own address is known, to which a wrong key is put down."""
+        principal = None
+        try:
+            address = telemetry.client_address.get()
+            principal = (await self._throttle.authenticate(self._authenticator, key, address)).principal
+            check_scope(principal, access)
+        except GaiaError as error:
+            self._note(error, method, principal, "")
+            raise
+        set_principal(principal)
+
+    def _refusing(self, error: GaiaError, method: str, principal: Principal | None, token: str) -> Enter:
+        async def refuse() -> None:
+            self._note(error, method, principal, token)
+            raise error
+
+        return refuse
+
+    def _note(self, error: GaiaError, method: str, principal: Principal | None, token: str) -> None:
+        """Notes a refusal for the audit trail, inside of the call.
 
         Keys that are refused are noted by the authenticator, or by auth when it was asked.
         """
-
-        def note(context: Any) -> None:
-            address, request_id = address_of(context), telemetry.request_id.get()
-            if principal is not None and isinstance(error, PermissionDenied):
-                name, scope = method[1:].replace("/", "."), error.metadata.get("scope", "")
-                self._refusals.deny(principal, name, scope, address, request_id)
-            elif token and isinstance(error, Unauthenticated):
-                self._refusals.record(address, request_id)
-
-        return note
+        address, request_id = telemetry.client_address.get(), telemetry.request_id.get()
+        if principal is not None and isinstance(error, PermissionDenied):
+            scope = error.metadata.get("scope", "")
+            self._refusals.deny(principal, name_of(method), scope, address, request_id)
+        elif token and isinstance(error, Unauthenticated):
+            self._refusals.record(address, request_id)
 
 
 def _credentials(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[str, str]:
@@ -116,6 +143,11 @@ def _credentials(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[str, str]
     if token and key:
         raise Unauthenticated(CONFLICTING_CREDENTIALS)
     return token, key
+
+
+def name_of(method: str) -> str:
+    """Returns the full name of a method, such as `gaia.auth.v1.UserService.ListUsers`, of its path."""
+    return method[1:].replace("/", ".")
 
 
 def check_scope(principal: Principal, access: Access) -> None:
@@ -187,21 +219,25 @@ def _bearer(header: str) -> str:
     return credential.strip() if scheme.lower() == "bearer" else ""
 
 
-def _refusal(handler: Any, error: GaiaError, note: Note) -> Any:
-    """A handler of the same kind that ends the call with the error."""
+def _entered(handler: Any, enter: Enter) -> Any:
+    """A handler of the same kind that is entered first; what that raises ends the call."""
     if handler is None:
         return None
+    side = "stream" if handler.request_streaming else "unary"
+    field = f"{side}_{'stream' if handler.response_streaming else 'unary'}"
+    behaviour = getattr(handler, field)
 
-    async def unary(_request: Any, context: Any) -> None:
-        note(context)
-        raise error
+    async def unary(request: Any, context: Any) -> Any:
+        await enter()
+        return await behaviour(request, context)
 
-    async def stream(_request: Any, context: Any) -> Any:
-        note(context)
-        if error:
-            raise error
-        yield  # makes this a generator
+    async def stream(request: Any, context: Any) -> Any:
+        await enter()
+        responses = behaviour(request, context)
+        try:
+            async for response in responses:
+                yield response
+        finally:
+            await responses.aclose()
 
-    if handler.response_streaming:
-        return handler._replace(**{"stream_stream" if handler.request_streaming else "unary_stream": stream})
-    return handler._replace(**{"stream_unary" if handler.request_streaming else "unary_unary": unary})
+    return handler._replace(**{field: stream if handler.response_streaming else unary})

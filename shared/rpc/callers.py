@@ -1,4 +1,4 @@
-"""Which processes may call a server at all, by the names in their certificates."""
+"""Which processes may call a server at all, and speak for others, by the names in their certificates."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 
 from shared.errors import PermissionDenied
-from shared.rpc import status
+from shared.rpc import peers, status
 
 HEALTH = "/grpc.health."
 """Orchestrators ask with a certificate of the same authority, whatever its name."""
@@ -19,11 +19,13 @@ Behaviour = Callable[[Any, Any], Any]
 class CallerInterceptor(grpc.aio.ServerInterceptor):
     """Refuses callers whose certificate has none of the allowed names, before anything else is looked at.
 
+    Those with one of the names in `speakers` are believed about the address of the client that they call for.
     Wrapped handlers are made once per method, as `shared.rpc.interceptors` does.
     """
 
-    def __init__(self, allowed: Iterable[str]) -> None:
+    def __init__(self, allowed: Iterable[str], speakers: Iterable[str] = ()) -> None:
         self._allowed = frozenset(name.encode() for name in allowed)
+        self._speakers = frozenset(name.encode() for name in speakers)
         self._wrapped: dict[str, tuple[Any, Any]] = {}
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Any:
@@ -66,9 +68,10 @@ class CallerInterceptor(grpc.aio.ServerInterceptor):
 
     async def _check(self, context: Any) -> None:
         presented: Mapping[str, Iterable[bytes]] = context.auth_context()
-        for kind in _NAMES:
-            if not self._allowed.isdisjoint(presented.get(kind, ())):
-                return
+        names = {name for kind in _NAMES for name in presented.get(kind, ())}
+        if not self._allowed.isdisjoint(names):
+            peers.believe(not self._speakers.isdisjoint(names))
+            return
         await status.abort(
             context,
             PermissionDenied(

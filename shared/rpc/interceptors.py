@@ -11,8 +11,8 @@ import grpc
 
 from shared import telemetry
 from shared.errors import GaiaError
-from shared.rpc import status
-from shared.rpc.metadata import REQUEST_ID
+from shared.rpc import peers, status
+from shared.rpc.metadata import CLIENT_ADDRESS, REQUEST_ID
 from shared.rpc.meter import CallMeter, MethodMeter
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Sets the request's id, logs how each call ended, and turns exceptions into statuses.
+    """Sets the request's id and its client's address, logs how each call ended, and turns exceptions into statuses.
 
     A GaiaError ends the call with its public half; anything else is logged with its traceback and ends the call as
     INTERNAL with the request's id only. Every call is counted by `meter`. Wrapped handlers are made once per method.
@@ -38,7 +38,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler:
         """Implements grpc.aio.ServerInterceptor."""
-        telemetry.request_id.set(_request_id(dict(handler_call_details.invocation_metadata)))
+        metadata = dict(handler_call_details.invocation_metadata)
+        telemetry.request_id.set(_request_id(metadata))
+        peers.hear(metadata.get(CLIENT_ADDRESS))
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
@@ -73,6 +75,7 @@ def _unary(
 ) -> Callable[[Any, Any], Awaitable[Any]]:
     async def call(request: Any, context: Any) -> Any:
         began, code = time.perf_counter(), OK
+        peers.settle_address(context)
         try:
             return await behaviour(request, context)
         except BaseException as error:
@@ -90,6 +93,7 @@ def _stream(
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
     async def call(request: Any, context: Any) -> AsyncIterator[Any]:
         began, code = time.perf_counter(), OK
+        peers.settle_address(context)
         responses = behaviour(request, context)
         try:
             async for response in responses:

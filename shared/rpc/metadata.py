@@ -7,4 +7,5 @@ API_KEY = "x-api-key"
 IDEMPOTENCY_KEY = "idempotency-key"
 """The client's key for a call that must have its effect once."""
 CLIENT_ADDRESS = "x-gaia-client-address"
-"""Address of the client that the edge speaks for; from REST clients it is dropped in every spelling."""
+"""Address of the client that the edge speaks for. From REST clients it is dropped in every spelling, and
+`shared.rpc.peers` says which callers are believed."""

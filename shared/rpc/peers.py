@@ -1,19 +1,40 @@
-"""Where a call came from."""
+"""Where a call came from: the caller's own address, or that of the client that it speaks for."""
 
+import contextvars
 from typing import Any
 from urllib.parse import unquote
 
-from shared.rpc.metadata import CLIENT_ADDRESS
+from shared import telemetry
 
 MAX_ADDRESS = 64
 
+_told: contextvars.ContextVar[str] = contextvars.ContextVar("told_address", default="")
+_believed: contextvars.ContextVar[bool] = contextvars.ContextVar("told_address_believed", default=True)
 
-def address_of(context: Any) -> str:
-    """Returns the address that a call came from: the client's where the edge tells it, else the caller's own."""
-    for name, value in context.invocation_metadata() or ():
-        if name == CLIENT_ADDRESS and isinstance(value, str):
-            return value[:MAX_ADDRESS]
-    return peer_address(context.peer())
+
+def hear(told: str | bytes | None) -> None:
+    """Notes what a call's metadata say of its client's address."""
+    _told.set(told[:MAX_ADDRESS] if isinstance(told, str) else "")
+
+
+def believe(believed: bool) -> None:
+    """Says whether the current call's caller is believed about the client that it speaks for.
+
+    With TLS its certificate decides. Without, whoever shows an identity token may be the edge; who shows a key of its
+    own speaks for itself. Said last is what holds.
+    """
+    _believed.set(believed)
+
+
+def is_believed() -> bool:
+    """Whether the current call's caller is believed about the client that it speaks for."""
+    return _believed.get()
+
+
+def settle_address(context: Any) -> None:
+    """Sets `telemetry.client_address` for the current call: what was told, if it is believed, else the caller's own."""
+    told = _told.get()
+    telemetry.client_address.set(told if told and _believed.get() else peer_address(context.peer()))
 
 
 def peer_address(peer: str) -> str:

@@ -30,15 +30,18 @@ Register = Callable[[grpc.aio.Server], None]
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """The certificates of a server, and the names of those who may call it."""
+    """The certificates of a server, the names of those who may call it, and of those who speak for others."""
 
     certificates: Certificates
     callers: tuple[str, ...]
+    speakers: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: ServiceSettings, certificates: Certificates | None) -> "ServerTls | None":
         """Returns what the settings ask for; None where there are no certificates."""
-        return None if certificates is None else cls(certificates, settings.caller_names)
+        if certificates is None:
+            return None
+        return cls(certificates, settings.caller_names, settings.speaker_names)
 
 
 class Health(health.aio.HealthServicer):
@@ -108,7 +111,7 @@ class RpcServer:
     ) -> None:
         self._tls = tls
         self._server = grpc.aio.server(
-            interceptors=[*_tracing(), *([CallerInterceptor(tls.callers)] if tls else ()), *interceptors],
+            interceptors=[*_tracing(), *([CallerInterceptor(tls.callers, tls.speakers)] if tls else ()), *interceptors],
             maximum_concurrent_rpcs=max_concurrent_calls,
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

@@ -56,6 +56,10 @@ async def abort(context: "grpc.aio.ServicerContext[object, object]", error: erro
     if isinstance(error, errors.Unauthenticated):
         # Over HTTP this becomes 401, which has to say how to do better (RFC 9110, section 15.5.2).
         trailing = (*trailing, CHALLENGE)
+    elif isinstance(error, errors.TokensExhausted):
+        # Beside the ones of requests a minute, which the edge tells without a last word.
+        told = {"limit": error.limit, "remaining": error.remaining, "reset": error.reset}
+        trailing = (*trailing, *((f"x-ratelimit-{name}-tokens", str(value)) for name, value in told.items()))
     await context.abort(grpc.StatusCode[error.code], str(error), trailing)
 
 

@@ -43,6 +43,28 @@ class Auth:
         assert key is not None
         return key
 
+    async def audited(self, **wanted: str) -> list[str]:
+        """Returns the addresses in the entries of the audit trail whose columns have these values, the oldest first."""
+        columns = " AND ".join(f"{name} = ${number}" for number, name in enumerate(wanted, 1))
+        connection = await asyncpg.connect(self.owner_url)
+        try:
+            query = f"SELECT address FROM audit_events WHERE {columns} ORDER BY created_at"
+            return [row["address"] for row in await connection.fetch(query, *wanted.values())]
+        finally:
+            await connection.close()
+
+    async def refused_from(self, address: str) -> int:
+        """Returns how many wrong credentials the audit trail puts down to an address."""
+        connection = await asyncpg.connect(self.owner_url)
+        try:
+            query = (
+                "SELECT coalesce(sum((details->>'count')::int), 0) FROM audit_events "
+                "WHERE action = 'authenticate' AND address = $1"
+            )
+            return int(await connection.fetchval(query, address))
+        finally:
+            await connection.close()
+
 
 def new_signing_key() -> str:
     """Returns the seed of a new signing key as settings take it."""

@@ -9,8 +9,9 @@ from typing import Any
 import grpc
 import pytest
 from cryptography import x509
-from gaia.auth.v1 import auth_service_pb2
+from gaia.auth.v1 import auth_service_pb2, user_service_pb2
 from gaia.auth.v1.auth_service_pb2_grpc import AuthServiceStub
+from gaia.auth.v1.user_service_pb2_grpc import UserServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import SecretStr
 
@@ -97,6 +98,36 @@ async def test_a_caller_with_another_name_is_refused_whatever_its_key(auth: Auth
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await AuthServiceStub(channel).WatchRevocations(auth_service_pb2.WatchRevocationsRequest()).read()
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_only_callers_with_a_name_for_it_are_believed_about_their_clients_address(
+    postgres: PostgresServer, database: str, authority: DevelopmentAuthority
+):
+    settings: dict[str, Any] = settings_of(files_of(authority, "auth"))
+    settings |= {"allowed_callers": "edge auth jobs", "address_callers": "edge"}
+    async with running_auth(postgres, database, **settings) as running:
+        request = auth_service_pb2.AuthenticateRequest(api_key=await running.new_key())
+        identity = await AuthServiceStub(running.channel).Authenticate(request)
+        kept = {}
+        for number, name in enumerate(("edge", "jobs")):
+            call = (
+                ("x-gaia-identity", identity.identity_token),
+                ("x-gaia-client-address", f"203.0.113.{number}"),
+            )
+            async with connect(running.address, Certificates(files_of(authority, name))) as channel:
+                create = user_service_pb2.CreateUserRequest(email=f"{name}-told@gaia.test")
+                user = (await UserServiceStub(channel).CreateUser(create, metadata=call)).user
+                wrong = auth_service_pb2.AuthenticateRequest(api_key="nonsense", client_address=f"198.51.100.{number}")
+                await status_of(AuthServiceStub(channel).Authenticate(wrong))
+            kept[name] = await running.audited(target_id=user.id)
+        assert kept == {"edge": ["203.0.113.0"], "jobs": ["127.0.0.1"]}
+
+        async def written() -> bool:
+            counts = [await running.refused_from(address) for address in ("198.51.100.0", "127.0.0.1")]
+            return min(counts) > 0
+
+        await eventually(written)
+        assert await running.refused_from("198.51.100.1") == 0
 
 
 async def test_any_certificate_of_the_authority_may_ask_for_health(auth: Auth, authority: DevelopmentAuthority):

@@ -3,9 +3,20 @@
 import asyncio
 
 import pytest
+from gaia.auth.v1 import auth_service_pb2
 
-from edge.throttle import FAILURES_A_MINUTE, LANE_QUEUE, LANE_WIDTH, MAX_ADDRESSES, WINDOW_SECONDS, FailureThrottle
-from shared.errors import ResourceExhausted
+from shared.errors import ResourceExhausted, Unauthenticated
+from shared.identity import api_key
+from shared.identity.authenticator import Authenticator, Identity
+from shared.identity.revocations import RevocationFeed
+from shared.identity.throttle import (
+    FAILURES_A_MINUTE,
+    LANE_QUEUE,
+    LANE_WIDTH,
+    MAX_ADDRESSES,
+    WINDOW_SECONDS,
+    FailureThrottle,
+)
 
 
 class Clock:
@@ -71,6 +82,48 @@ async def test_the_lane_lets_a_few_pass_at_once_and_the_others_in_their_turn():
     gate.set()
     await asyncio.gather(*tasks)
     assert (most, passed) == (LANE_WIDTH, 20)
+
+
+async def test_an_address_that_guesses_waits_with_unknown_keys_and_not_with_known_ones():
+    under_way, most = 0, 0
+    answer = asyncio.Event()
+    known, new = (api_key.generate("test") for _ in range(2))
+
+    async def exchange(key: str) -> auth_service_pb2.AuthenticateResponse:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            await answer.wait()
+        finally:
+            under_way -= 1
+        if key not in (known, new):
+            raise Unauthenticated("no")
+        return auth_service_pb2.AuthenticateResponse(identity_token="t", identity_lifetime_ms=60_000)
+
+    throttle, authenticator = FailureThrottle(), Authenticator(exchange, RevocationFeed())
+
+    def send(key: str = "") -> "asyncio.Future[Identity]":
+        asked = throttle.authenticate(authenticator, key or api_key.generate("test"), "192.0.2.1")
+        return asyncio.ensure_future(asked)
+
+    answer.set()
+    assert (await send(known)).metadata
+    for _ in range(FAILURES_A_MINUTE + 1):
+        with pytest.raises(Unauthenticated):
+            await send()
+    answer.clear()
+    most = 0
+    guesses = [send() for _ in range(20)]
+    late = send(new)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert most == LANE_WIDTH
+    assert (await send(known)).metadata
+    answer.set()
+    assert (await late).metadata
+    assert {type(error) for error in await asyncio.gather(*guesses, return_exceptions=True)} == {Unauthenticated}
+    assert most == LANE_WIDTH
 
 
 async def test_a_lane_that_is_full_says_so_at_once():

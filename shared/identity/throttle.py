@@ -6,7 +6,8 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 
-from shared.errors import ResourceExhausted
+from shared.errors import ResourceExhausted, Unauthenticated
+from shared.identity.authenticator import Authenticator, Identity
 
 FAILURES_A_MINUTE = 30
 """More failures than this from one address within a minute make it slow for the rest of that minute."""
@@ -31,6 +32,20 @@ class FailureThrottle:
         self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self._lane = asyncio.Semaphore(LANE_WIDTH)
         self._waiting = 0
+
+    async def authenticate(self, authenticator: Authenticator, key: str, address: str) -> Identity:
+        """Returns the identity of a key that an address sends.
+
+        Raises Unauthenticated, which counts as a failure of the address, Unavailable, or what `lane` does.
+        """
+        try:
+            if self.is_slow(address) and not authenticator.knows(key):
+                async with self.lane():
+                    return await authenticator.authenticate(key)
+            return await authenticator.authenticate(key)
+        except Unauthenticated:
+            self.failed(address)
+            raise
 
     def failed(self, address: str) -> None:
         """Notes that a key from this address was not valid."""
