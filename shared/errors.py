@@ -4,6 +4,7 @@
     ├── InvalidArgument      the request is wrong, whoever sends it; names each field
     ├── Unauthenticated      no credential, or one that is not valid
     ├── PermissionDenied     the caller lacks a scope
+    │   └── ModelDenied      its key does not allow the model
     ├── NotFound             no such thing, or not the caller's
     ├── AlreadyExists        something unique is taken
     ├── FailedPrecondition   the state of things forbids it
@@ -87,6 +88,14 @@ class PermissionDenied(GaiaError):
     """The caller is known, and lacks a scope."""
 
     code = "PERMISSION_DENIED"
+
+
+class ModelDenied(PermissionDenied):
+    """The caller's key does not allow the model; told to the audit trail wherever it ends a call."""
+
+    def __init__(self, message: str, model: str) -> None:
+        super().__init__(message, reason="MODEL_NOT_ALLOWED", metadata={"model": model})
+        self.model = model
 
 
 class NotFound(GaiaError):

@@ -19,6 +19,7 @@ from services.chat.turn import Served, Turn, Usage
 from services.chat.unseen import has_unseen_input, tools_of_the_provider
 from shared import telemetry
 from shared.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable, Violation
+from shared.identity import allowed_models
 from shared.identity.principal import Principal
 from shared.rates.tokens import TokenLimit
 
@@ -369,19 +370,13 @@ def _window(model: ModelSpec) -> int:
 
 
 def check_model(caller: Principal, model: ModelSpec) -> None:
-    """Raises PermissionDenied, naming what is allowed, for a model that the caller's key may not use."""
-    if not may_use(caller, model):
-        allowed = ", ".join(sorted(caller.allowed_models)[:10])
-        raise PermissionDenied(
-            f"this key may not use {model.id}; it may use {allowed}",
-            reason="MODEL_NOT_ALLOWED",
-            metadata={"model": model.id},
-        )
+    """Raises ModelDenied, naming what is allowed, for a model that the caller's key may not use."""
+    allowed_models.check_model(caller, model.provider, model.id)
 
 
 def may_use(caller: Principal, model: ModelSpec) -> bool:
     """Whether the caller's key allows a model, by its id or by `provider/id`."""
-    return caller.may_use_model(model.id) or caller.may_use_model(f"{model.provider}/{model.id}")
+    return allowed_models.may_use(caller, model.provider, model.id)
 
 
 def _no_price(model: ModelSpec) -> PermissionDenied:

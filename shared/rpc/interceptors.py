@@ -10,7 +10,9 @@ from typing import Any
 import grpc
 
 from shared import telemetry
-from shared.errors import GaiaError
+from shared.errors import GaiaError, ModelDenied
+from shared.identity.principal import current_principal
+from shared.identity.refusals import RefusalCounter
 from shared.rpc import peers, status
 from shared.rpc.metadata import CLIENT_ADDRESS, REQUEST_ID
 from shared.rpc.meter import CallMeter, MethodMeter
@@ -19,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 MAX_REQUEST_ID = 128
 OK = "OK"
+MODEL = "model:"
+"""Stands in front of a model where the audit trail has the scope that was lacking."""
 Handler = Any  # grpc.RpcMethodHandler is a namedtuple whose fields have no types
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 
@@ -27,11 +31,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     """Sets the request's id and its client's address, logs how each call ended, and turns exceptions into statuses.
 
     A GaiaError ends the call with its public half; anything else is logged with its traceback and ends the call as
-    INTERNAL with the request's id only. Every call is counted by `meter`. Wrapped handlers are made once per method.
+    INTERNAL with the request's id only. Every call is counted by `meter`, and `refusals` is told of callers whose key
+    does not allow a model. Wrapped handlers are made once per method.
     """
 
-    def __init__(self, meter: CallMeter) -> None:
+    def __init__(self, meter: CallMeter, refusals: RefusalCounter) -> None:
         self._meter = meter
+        self._refusals = refusals
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -48,7 +54,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # The authentication interceptor answers with handlers of its own, so the same method can have several.
         wrapped = self._wrapped.get(method)
         if wrapped is None or wrapped.original is not handler:
-            wrapped = _Wrapped(method, handler, self._meter.of(method))
+            wrapped = _Wrapped(method, handler, self._meter.of(method), self._refusals)
             self._wrapped[method] = wrapped
         return wrapped.handler
 
@@ -56,22 +62,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 class _Wrapped:
     """A method's handler and its wrapped form."""
 
-    def __init__(self, method: str, original: Handler, meter: MethodMeter) -> None:
+    def __init__(self, method: str, original: Handler, meter: MethodMeter, refusals: RefusalCounter) -> None:
         self.original = original
         behaviour: Any
         if original.response_streaming:
             inner = original.stream_stream if original.request_streaming else original.unary_stream
-            behaviour = _stream(method, inner, meter)
+            behaviour = _stream(method, inner, meter, refusals)
             field = "stream_stream" if original.request_streaming else "unary_stream"
         else:
             inner = original.stream_unary if original.request_streaming else original.unary_unary
-            behaviour = _unary(method, inner, meter)
+            behaviour = _unary(method, inner, meter, refusals)
             field = "stream_unary" if original.request_streaming else "unary_unary"
         self.handler = original._replace(**{field: behaviour})
 
 
 def _unary(
-    method: str, behaviour: Callable[[Any, Any], Awaitable[Any]], meter: MethodMeter
+    method: str, behaviour: Callable[[Any, Any], Awaitable[Any]], meter: MethodMeter, refusals: RefusalCounter
 ) -> Callable[[Any, Any], Awaitable[Any]]:
     async def call(request: Any, context: Any) -> Any:
         began, code = time.perf_counter(), OK
@@ -80,6 +86,7 @@ def _unary(
             return await behaviour(request, context)
         except BaseException as error:
             code = _code(error)
+            _note(error, method, refusals)
             await _end(error, method, began, context)
             raise
         finally:
@@ -89,7 +96,7 @@ def _unary(
 
 
 def _stream(
-    method: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]], meter: MethodMeter
+    method: str, behaviour: Callable[[Any, Any], AsyncIterator[Any]], meter: MethodMeter, refusals: RefusalCounter
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
     async def call(request: Any, context: Any) -> AsyncIterator[Any]:
         began, code = time.perf_counter(), OK
@@ -100,6 +107,7 @@ def _stream(
                 yield response
         except BaseException as error:
             code = _code(error)
+            _note(error, method, refusals)
             await _end(error, method, began, context)
             raise
         finally:
@@ -127,6 +135,14 @@ async def _end(error: BaseException, method: str, began: float, context: Any) ->
     if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
         logger.error("call failed", exc_info=error, extra=_fields(method, began, "INTERNAL"))
         await context.abort(grpc.StatusCode.INTERNAL, _internal())
+
+
+def _note(error: BaseException, method: str, refusals: RefusalCounter) -> None:
+    """Has the audit trail know of a model that was refused, as of a scope that is lacking."""
+    if isinstance(error, ModelDenied):
+        address, request_id = telemetry.client_address.get(), telemetry.request_id.get()
+        name = method[1:].replace("/", ".")
+        refusals.deny(current_principal(), name, f"{MODEL}{error.model}", address, request_id)
 
 
 def _internal() -> str:

@@ -45,7 +45,7 @@ class MeshIdentity:
     def interceptors(self, services: Iterable[ServiceDescriptor]) -> list[grpc.aio.ServerInterceptor]:
         """The interceptors of a server of these services, outermost first."""
         return [
-            CallInterceptor(self.calls),
+            CallInterceptor(self.calls, self.refusals),
             AuthInterceptor(services, self.verifier, self.authenticator, self.refusals),
         ]
 
