@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from services.chat.records import Stored
 from services.chat.turn import Usage
+from shared.budgets import Limits, Refused
 from shared.idempotency import Kept
 
 
@@ -25,20 +26,6 @@ class State(enum.StrEnum):
     """Its process ended in the middle of it: what it used is not known."""
     CACHED = "cached"
     """No provider was asked: the reply was kept from an earlier call."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Monthly budgets in USD that a call is held to; None is no limit."""
-
-    key: Decimal | None = None
-    user: Decimal | None = None
-    platform: Decimal | None = None
-
-    @property
-    def any(self) -> bool:
-        """Whether there is one."""
-        return self.key is not None or self.user is not None or self.platform is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +53,6 @@ class Opening:
     def month(self) -> dt.date:
         """First day of the calendar month (UTC) whose budgets pay for it."""
         return self.created_at.date().replace(day=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A budget does not have what a call can cost. `by` is `key`, `user` or `platform`; amounts in USD."""
-
-    by: str
-    limit: Decimal
-    left: Decimal
 
 
 class Place(enum.StrEnum):

@@ -16,9 +16,10 @@ import orjson
 from services.chat.conversations_postgres import storable
 from services.chat.deferred import DeferredOpenings
 from services.chat.journal import Journal, left_behind
-from services.chat.ledger import Opening, Refused, Settlement
+from services.chat.ledger import Opening, Settlement
 from services.chat.records import Stored
 from services.chat.turn import ToolCall
+from shared.budgets import Refused
 from shared.db.grouping import GroupedWriter
 from shared.db.idempotency import IdempotencyRecords
 from shared.db.pool import Database

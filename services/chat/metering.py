@@ -11,14 +11,15 @@ from decimal import Decimal
 import orjson
 
 from services.chat.catalogue import ModelSpec
-from services.chat.ledger import Entry, Exchange, Ledger, Limits, Opening, Refused, Settlement, State
+from services.chat.ledger import Entry, Exchange, Ledger, Opening, Settlement, State
 from services.chat.pricing import Conditions, PriceBook, PriceList
 from services.chat.tiers import asked_tier, served_tier
 from services.chat.tokens import most_tokens, turn_tokens
 from services.chat.turn import Served, Turn, Usage
 from services.chat.unseen import has_unseen_input, tools_of_the_provider
 from shared import telemetry
-from shared.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable, Violation
+from shared.budgets import Budgets, Limits, no_price, over_budget
+from shared.errors import InvalidArgument, Unavailable, Violation
 from shared.identity import allowed_models
 from shared.identity.principal import Principal
 from shared.rates.tokens import TokenLimit
@@ -32,15 +33,6 @@ LATE_SECONDS = 1.0
 NOTHING = Decimal(0)
 NO_LIMITS = Limits()
 _TEXT = Usage(1, 1)
-_OWNERS = {"key": "this key's", "user": "this user's", "platform": "the platform's"}
-
-
-@dataclass(frozen=True, slots=True)
-class Budgets:
-    """Monthly budgets in USD from the configuration; None is no limit. `user` is for users without one of their own."""
-
-    platform: Decimal | None = None
-    user: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +139,7 @@ class Meter:
         `admit` raises, and what `worst` does.
         """
         check_model(caller, model)
-        limits = self._limits(caller)
+        limits = self.budgets.of(caller)
         amount = worst() if limits.any else None
         estimate, address = 0, telemetry.client_address.get()
         if self._tokens.holds(caller, address):
@@ -167,7 +159,7 @@ class Meter:
         )
         if refused := await self.ledger.open(opening):
             assert amount is not None
-            raise _over_budget(refused, amount, advice)
+            raise over_budget(refused, amount, advice)
         return Admission(opening, caller, estimate, conditions, address)
 
     async def hold_more(self, admission: Admission, used: Used) -> bool:
@@ -302,19 +294,11 @@ class Meter:
         if self._late:
             await asyncio.wait(self._late)
 
-    def _limits(self, caller: Principal) -> Limits:
-        own = caller.user_monthly_budget_usd
-        return Limits(
-            key=caller.limits.monthly_budget_usd if caller.api_key_id else None,
-            user=self.budgets.user if own is None else own,
-            platform=self.budgets.platform,
-        )
-
     def prices_of(self, model: ModelSpec) -> PriceList:
         """Returns what a model costs now. Raises PermissionDenied where nobody knows, and a budget has to."""
         prices = self.prices.at(model.provider, model.id, self.now())
         if prices is None:
-            raise _no_price(model)
+            raise no_price(model.id)
         return prices
 
     def _worst(self, turn: Turn, candidates: Sequence[ModelSpec], max_output_tokens: int | None) -> Decimal:
@@ -330,7 +314,7 @@ class Meter:
             listed = [self.prices.at(model.provider, model.id, now, way) for way in ways]
             known = [prices for prices in listed if prices is not None and prices.knows(_TEXT)]
             if len(known) < len(listed):
-                raise _no_price(model)
+                raise no_price(model.id)
             # A reply is part of the window, whose size is known more often than the longest reply.
             output_tokens = max_output_tokens or model.max_tokens or model.context_window
             if output_tokens is None and any(prices.worst(0, 1) for prices in known):
@@ -377,25 +361,6 @@ def check_model(caller: Principal, model: ModelSpec) -> None:
 def may_use(caller: Principal, model: ModelSpec) -> bool:
     """Whether the caller's key allows a model, by its id or by `provider/id`."""
     return allowed_models.may_use(caller, model.provider, model.id)
-
-
-def _no_price(model: ModelSpec) -> PermissionDenied:
-    return PermissionDenied(
-        f"the price of {model.id} is not known, and a budget must hold this call; name a model with a price, "
-        "or have the operator give it one",
-        reason="PRICE_UNKNOWN",
-        metadata={"model": model.id},
-    )
-
-
-def _over_budget(refused: Refused, amount: Decimal, advice: str) -> ResourceExhausted:
-    limit, left, needed = (f"{one.normalize():f}" for one in (refused.limit, refused.left, amount))
-    return ResourceExhausted(
-        f"{_OWNERS[refused.by]} budget of {limit} USD a month has {left} left, and this call may cost up to {needed}; "
-        f"{advice}",
-        reason="BUDGET_EXCEEDED",
-        metadata={"budget": refused.by, "left_usd": left, "needed_usd": needed},
-    )
 
 
 def _sum(usages: Iterable[Usage]) -> Usage | None:

@@ -55,7 +55,7 @@ from services.chat.handlers_responses import ResponseHandlers
 from services.chat.handlers_usage import UsageHandlers
 from services.chat.ledger_postgres import PostgresLedger
 from services.chat.media.answering import MediaCalls
-from services.chat.metering import Budgets, Meter
+from services.chat.metering import Meter
 from services.chat.offer import utc_now
 from services.chat.offering import Offering, reloading
 from services.chat.personas import Personas
@@ -68,6 +68,7 @@ from services.chat.settings import ChatSettings
 from services.chat.store_postgres import PostgresStore
 from services.chat.upkeep import sweeping
 from services.chat.usage_postgres import PostgresUsage
+from shared.budgets import Budgets
 from shared.db.idempotency import IdempotencyRecords
 from shared.db.metrics import service_metrics
 from shared.db.pool import Database

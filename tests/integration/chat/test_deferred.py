@@ -13,9 +13,10 @@ import pytest
 
 from services.chat import deferred
 from services.chat.journal import Journal
-from services.chat.ledger import Entry, Limits, Opening, Settlement, State, new_call_id
+from services.chat.ledger import Entry, Opening, Settlement, State, new_call_id
 from services.chat.ledger_postgres import PostgresLedger
 from services.chat.turn import Usage
+from shared.budgets import Limits
 from shared.db.idempotency import IdempotencyRecords
 from shared.db.pool import Database
 from shared.errors import Unavailable
