@@ -93,7 +93,7 @@ def reload() -> None:
     if supervisor is None:
         raise StackError(f"Gaia does not run in {home.path}")
     supervisor.send_signal(signal.SIGHUP)
-    print(f"Gaia reads its settings again; {home.logs / 'chat.log'} tells what came of it.")
+    print(f"Gaia reads its settings again; chat.log and asset.log in {home.logs} tell what came of it.")
 
 
 def _read(path: Path | None) -> "ConfigFile":

@@ -14,8 +14,8 @@ from deploy.local.view import ConsoleReporter, first_request, short, table
 
 EXIT_INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_RELOADING = "chat"
-"""The process that takes its settings anew while it runs."""
+_RELOADING = ("chat", "asset")
+"""The processes that take settings anew while they run: offers, prices and budgets the one, budgets the other."""
 
 
 async def run(settings: LocalSettings, console: Console) -> int:
@@ -43,7 +43,8 @@ async def run(settings: LocalSettings, console: Console) -> int:
         if in_terminal and not sys.stdin.isatty():
             take_signal()
         else:
-            stack.supervisor.signal(_RELOADING, signal.SIGHUP)
+            for name in _RELOADING:
+                stack.supervisor.signal(name, signal.SIGHUP)
 
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, take_hangup)

@@ -1,6 +1,7 @@
 """Entry point of the asset service: `python -m services.asset`."""
 
 import asyncio
+import signal
 import sys
 
 from services.asset.server import serving
@@ -9,8 +10,10 @@ from shared.process import main
 
 
 async def run(settings: AssetSettings, stop: asyncio.Event) -> None:
-    """Serves until told to stop."""
-    async with serving(settings):
+    """Serves until told to stop; SIGHUP has the budgets read again."""
+    reload = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.set)
+    async with serving(settings, reload):
         await stop.wait()
 
 

@@ -6,18 +6,20 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from services.asset.blobs import BlobStore
-from services.asset.generators.generator import GeneratedImage, ImageGenerator, ImageOrder
+from services.asset.generators.generator import Charge, GeneratedImage, ImageGenerator, ImageOrder
 from services.asset.library import discard
 from services.asset.media import MediaType, sniff_image
 from services.asset.models import GENERATED, Asset, NewAsset
 from services.asset.requests import GenerationRequest, check_generation
+from services.asset.spending import Admission, Booking, Spending, State
 from services.asset.store import Store
-from shared.errors import BadUpstream, DeadlineExceeded, FailedPrecondition, Unavailable
+from shared.errors import BadUpstream, DeadlineExceeded, FailedPrecondition, GaiaError, Unavailable
+from shared.identity.allowed_models import check_model
 from shared.identity.principal import Principal
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class AssetGeneration:
         generators: Mapping[str, ImageGenerator],
         blobs: BlobStore,
         store: Store,
+        spending: Spending,
         *,
         timeout: float,
         max_in_flight: int,
@@ -57,6 +60,7 @@ class AssetGeneration:
         self._generators = generators
         self._blobs = blobs
         self._store = store
+        self._spending = spending
         self._timeout = timeout
         self._max_in_flight = max_in_flight
         self._clock = clock
@@ -67,13 +71,15 @@ class AssetGeneration:
         """Generates an asset and stores it for the caller; of one that fails nothing is kept.
 
         `seconds_left` is how long the caller waits at most. Raises InvalidArgument, FailedPrecondition for what cannot
-        be made or costs too much, Unavailable, and whatever a generator raises.
+        be made or costs too much, Unavailable, what `Spending.admit` raises, and whatever a generator does.
         """
         began = self._clock()
         check_generation(request)
         generator = self._generator_for(request)
         order = _order(request)
-        _check_price(generator.estimate(order), request.max_cost)
+        quote = generator.quote(order)
+        check_model(caller, generator.provider, quote.model)
+        _check_price(quote.about_usd, request.max_cost)
         seconds = self._timeout if seconds_left is None else min(self._timeout, seconds_left - KEEPING_SECONDS)
         if seconds <= 0:
             raise DeadlineExceeded(f"the call leaves no time: it needs more than {KEEPING_SECONDS:g} seconds")
@@ -81,14 +87,20 @@ class AssetGeneration:
             raise Unavailable("too many generations are running; try again", reason="TOO_MANY_CALLS", retry_after=5.0)
         self._in_flight += 1
         try:
-            # Money is spent below: not without a place for what it buys.
-            await self._store.ping()
-            image = await generator.generate(order, seconds)
-            media = _check_image(image, request, generator.provider)
-            asset = await self._keep(_new_asset(caller, request, generator.provider, image, media), image.data)
+            # Money is spent below: not without its being written down, in the place for what it buys.
+            admission = await self._spending.admit(caller, generator.provider, quote, seconds + KEEPING_SECONDS)
+            run = _Run(self._spending, admission, began, self._clock)
+            image = await run.make(generator, order, seconds)
+            try:
+                media = _check_image(image, request, generator.provider)
+            except GaiaError as failure:
+                await self._spending.break_off(run.booking(State.FAILED, image, _named(failure)))
+                raise
+            asset = _new_asset(admission.opening.id, caller, request, generator.provider, image, media)
+            kept = await self._keep(asset, image.data, run.booking(State.DONE, image))
         finally:
             self._in_flight -= 1
-        return Generated(asset, image.metadata, round((self._clock() - began) * 1000))
+        return Generated(kept, image.metadata, round((self._clock() - began) * 1000))
 
     async def drain(self) -> None:
         """Returns when no result is being stored any more."""
@@ -111,9 +123,9 @@ class AssetGeneration:
             )
         return generator
 
-    async def _keep(self, asset: NewAsset, data: bytes) -> Asset:
+    async def _keep(self, asset: NewAsset, data: bytes, booking: Booking) -> Asset:
         """Stores what is paid for, whether or not the caller still waits for it."""
-        task = asyncio.create_task(self._write(asset, data))
+        task = asyncio.create_task(self._write(asset, data, booking))
         self._keeping.add(task)
         task.add_done_callback(self._kept)
         return await asyncio.shield(task)
@@ -124,21 +136,82 @@ class AssetGeneration:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.warning("a generated asset could not be stored", extra={"error": type(error).__name__})
 
-    async def _write(self, asset: NewAsset, data: bytes) -> Asset:
+    async def _write(self, asset: NewAsset, data: bytes, booking: Booking) -> Asset:
         try:
             await self._blobs.write(asset.storage_path, data)
-        except Exception:
+        except Exception as failure:
             await discard(self._blobs, asset.storage_path)
+            await self._spending.book(_failed(booking, failure))
             raise
         try:
-            return await self._store.create_asset(asset)
+            return await self._store.create_asset(asset, booking)
         except Unavailable:
+            self._spending.book_late(booking)
             # The row may be there, its answer lost. Bytes without a row are waste; a row without bytes is broken.
             logger.warning("bytes may be left without an asset", extra={"path": asset.storage_path})
             raise
-        except Exception:
+        except Exception as failure:
             await discard(self._blobs, asset.storage_path)
+            await self._spending.book(_failed(booking, failure))
             raise
+
+
+class _Run:
+    """A generation that was admitted: made once, booked once."""
+
+    def __init__(self, spending: Spending, admission: Admission, began: float, clock: Callable[[], float]) -> None:
+        self._spending = spending
+        self._admission = admission
+        self._began = began
+        self._clock = clock
+
+    async def make(self, generator: ImageGenerator, order: ImageOrder, seconds: float) -> GeneratedImage:
+        """Returns the image, its tokens counted. Raises what the generator does, and has it booked."""
+        try:
+            image = await generator.generate(order, seconds)
+        except GaiaError as failure:
+            # Who refuses is not paid. Who was not waited for has made it, for all that is known.
+            paid = isinstance(failure, DeadlineExceeded)
+            booking = self.booking(State.FAILED, None, _named(failure)) if paid else self._unpaid(failure)
+            await self._spending.break_off(booking)
+            raise
+        except BaseException:
+            self._spending.leave(self.booking(State.CANCELLED, None))
+            raise
+        await self._spending.count(self._admission, image.charge)
+        return image
+
+    def booking(self, state: State, image: GeneratedImage | None, error: str = "") -> Booking:
+        """Returns what is booked of an image, or of one that was ordered and not seen."""
+        said = None if image is None else image.charge
+        charge: Charge | None = said or self._admission.quote.expected
+        return Booking(
+            self._admission.opening,
+            state,
+            charge,
+            self._elapsed_ms(),
+            is_estimate=said is None,
+            is_unknown=charge is None,
+            error=error,
+        )
+
+    def _unpaid(self, failure: GaiaError) -> Booking:
+        return Booking(self._admission.opening, State.FAILED, None, self._elapsed_ms(), error=_named(failure))
+
+    def _elapsed_ms(self) -> int:
+        return round((self._clock() - self._began) * 1000)
+
+
+def _named(failure: Exception) -> str:
+    """What the ledger calls a failure."""
+    if isinstance(failure, GaiaError):
+        return failure.reason or failure.code
+    return type(failure).__name__[:64]
+
+
+def _failed(booking: Booking, failure: Exception) -> Booking:
+    """The booking of what was made and could not be kept."""
+    return replace(booking, state=State.FAILED, error=_named(failure))
 
 
 def _order(request: GenerationRequest) -> ImageOrder:
@@ -183,9 +256,13 @@ def _check_image(image: GeneratedImage, request: GenerationRequest, provider: st
 
 
 def _new_asset(
-    caller: Principal, request: GenerationRequest, provider: str, image: GeneratedImage, media: MediaType
+    asset_id: uuid.UUID,
+    caller: Principal,
+    request: GenerationRequest,
+    provider: str,
+    image: GeneratedImage,
+    media: MediaType,
 ) -> NewAsset:
-    asset_id = uuid.uuid4()
     return NewAsset(
         id=asset_id,
         user_id=uuid.UUID(caller.user_id),

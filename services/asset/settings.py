@@ -1,13 +1,14 @@
 """Settings of the asset service."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from shared.settings import ListenAddress, ServiceSettings
+from shared.settings import ListenAddress, RateLimitUrl, ServiceSettings
 
 
 def _check_key(key: SecretStr) -> SecretStr:
@@ -38,6 +39,10 @@ class AssetSettings(ServiceSettings):
         "asset_store": "asset.store",
         "openai_api_key": "providers.openai.api_key",
         "openai_base_url": "providers.openai.base_url",
+        "platform_monthly_budget_usd": "budgets.platform_monthly_usd",
+        "user_monthly_budget_usd": "budgets.user_monthly_usd",
+        "rate_limit_url": "limits.store_url",
+        "tokens_per_minute_per_address": "limits.tokens_per_minute_per_address",
     }
 
     listen: ListenAddress = "127.0.0.1:8002"
@@ -59,3 +64,11 @@ class AssetSettings(ServiceSettings):
     """Longest time for one image; stays below the 300 seconds that the contract gives a generation."""
     max_generations: int = Field(default=16, ge=1, le=256)
     """Most generations at a time; each may hold some 80 MiB when a reply is as long as is taken."""
+    platform_monthly_budget_usd: Decimal | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Most that all calls together may cost in a calendar month (UTC), those of chat included; unset, no limit."""
+    user_monthly_budget_usd: Decimal | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """The same for each user without a budget of their own."""
+    rate_limit_url: RateLimitUrl | None = Field(default=None)
+    """Redis or Valkey that counts tokens a minute for several processes. Default: each counts by itself."""
+    tokens_per_minute_per_address: int = Field(default=0, ge=0)
+    """Most tokens a minute from one address, of all keys together; 0 is no limit."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from services.asset.models import Asset, NewAsset
+from services.asset.spending import Booking
 from shared.db.paging import Place
 
 
@@ -17,8 +18,8 @@ class Store(Protocol):
     async def ping(self) -> None:
         """Returns when the store answers."""
 
-    async def create_asset(self, asset: NewAsset) -> Asset:
-        """Stores an asset, in one statement. Raises NotFound when its user is not there."""
+    async def create_asset(self, asset: NewAsset, booking: Booking) -> Asset:
+        """Stores an asset and books what it cost, both or neither. Raises NotFound when its user is not there."""
 
     async def get_asset(self, asset_id: uuid.UUID, owner: uuid.UUID | None) -> Asset | None:
         """Returns an asset."""

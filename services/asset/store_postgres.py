@@ -7,7 +7,9 @@ from pathlib import Path
 
 import asyncpg
 
+from services.asset.ledger_postgres import book_on
 from services.asset.models import Asset, NewAsset
+from services.asset.spending import Booking
 from shared.db.paging import Place
 from shared.db.pool import Database, Row
 from shared.db.queries import load_queries
@@ -26,10 +28,13 @@ class PostgresStore:
         """Returns when the store answers."""
         await self._database.ping()
 
-    async def create_asset(self, asset: NewAsset) -> Asset:
-        """Stores an asset."""
+    async def create_asset(self, asset: NewAsset, booking: Booking) -> Asset:
+        """Stores an asset and books what it cost."""
         try:
-            row = await self._database.row(SQL["create_asset"], *_columns(asset))
+            async with self._database.transaction() as connection:
+                # First what can fail of the two: whoever waits for a balance waits no longer than need be.
+                row = await connection.fetchrow(SQL["create_asset"], *_columns(asset))
+                await book_on(connection, booking)
         except asyncpg.ForeignKeyViolationError as error:
             raise NotFound(f"there is no user {asset.user_id}") from error
         assert row is not None

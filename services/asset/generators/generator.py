@@ -17,13 +17,52 @@ class ImageOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class Charge:
+    """What an image used, and what that costs in USD.
+
+    `usage` are tokens by their kinds, with those of images among `input_tokens` and `output_tokens`. `prices` are those
+    that the cost was computed from, as the ledger keeps them. Both prices and cost are None where they are not known.
+    """
+
+    usage: Mapping[str, int]
+    prices: Mapping[str, Any] | None
+    cost_usd: Decimal | None
+
+    @property
+    def tokens(self) -> int:
+        """Input and output together."""
+        return self.usage.get("input_tokens", 0) + self.usage.get("output_tokens", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What is known of an order before it is placed.
+
+    `model` is the one that will make it. `about_usd` is what the image alone costs, `most_usd` what nothing of the
+    order can cost more than, None where that is not known; `expected` is what is booked where the provider does not
+    say what was used, None where nobody knows.
+    """
+
+    model: str
+    tokens: int
+    about_usd: Decimal | None = None
+    most_usd: Decimal | None = None
+    expected: Charge | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GeneratedImage:
-    """An image as a provider made it. `cost_usd` is None when not known, `metadata` is JSON."""
+    """An image as a provider made it. `charge` is None where the provider did not say; `metadata` is JSON."""
 
     data: bytes
     model: str
-    cost_usd: Decimal | None
+    charge: Charge | None
     metadata: Mapping[str, Any]
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What it cost, None when not known."""
+        return None if self.charge is None else self.charge.cost_usd
 
 
 class ImageGenerator(Protocol):
@@ -33,8 +72,8 @@ class ImageGenerator(Protocol):
     def provider(self) -> str:
         """Id of the provider."""
 
-    def estimate(self, order: ImageOrder) -> Decimal | None:
-        """Returns about what an image will cost in USD, None when not known; spends nothing.
+    def quote(self, order: ImageOrder) -> Quote:
+        """Returns what is known of an order; spends nothing.
 
         Raises Unavailable when the provider is not configured.
         """

@@ -33,13 +33,15 @@ _FIELDS = {
     "quality": "requirements.quality",
     "output_format": "requirements.format",
 }
+# What the HTTP client, of which there are two, calls it when the provider was not reached at all.
+_NOTHING_SENT = frozenset({"ConnectTimeout", "PoolTimeout"})
 _SECRET = re.compile(r"\b(?:sk|sess|gaia)[-_][^\s,;'\"]{4,}")
 
 
 def translate(error: openai.APIError, provider: str, model: str) -> GaiaError:
     """Returns the error to raise from the SDK's."""
     about = {"provider": provider}
-    if isinstance(error, openai.APITimeoutError):
+    if isinstance(error, openai.APITimeoutError) and type(error.__cause__).__name__ not in _NOTHING_SENT:
         return timed_out(provider)
     if isinstance(error.__cause__, ReplyTooLarge):
         return BadUpstream(f"{provider} answered more than is taken, or compressed", metadata=about)

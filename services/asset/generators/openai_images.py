@@ -4,14 +4,13 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
 from typing import Annotated, Any
 
 import openai
 import pydantic
 
-from services.asset.generators.generator import GeneratedImage, ImageOrder
-from services.asset.generators.image_prices import estimate_image, price_image
+from services.asset.generators.generator import GeneratedImage, ImageOrder, Quote
+from services.asset.generators.image_prices import charge_of, quote_image
 from services.asset.generators.openai_errors import timed_out, translate
 from services.asset.generators.reply_limit import limit_replies
 from shared.errors import BadUpstream
@@ -77,9 +76,9 @@ class OpenAIImages:
         """Id of the provider."""
         return PROVIDER
 
-    def estimate(self, order: ImageOrder) -> Decimal | None:
-        """Returns about what an image will cost in USD."""
-        return estimate_image(PROVIDER, order.model or self._default_model, order.quality)
+    def quote(self, order: ImageOrder) -> Quote:
+        """Returns what is known of an order."""
+        return quote_image(PROVIDER, order.model or self._default_model, order.quality, order.prompt)
 
     async def generate(self, order: ImageOrder, seconds: float) -> GeneratedImage:
         """Makes an image."""
@@ -100,7 +99,7 @@ class OpenAIImages:
             metadata["revised_prompt"] = image.revised_prompt.replace("\0", "")[:MAX_REVISED_PROMPT]
         if usage:
             metadata["usage"] = usage
-        return GeneratedImage(data, model, price_image(PROVIDER, model, usage), metadata)
+        return GeneratedImage(data, model, charge_of(PROVIDER, model, usage), metadata)
 
     async def _call(self, order: ImageOrder, model: str, seconds: float) -> bytes:
         if model.startswith(_GPT_IMAGE):

@@ -1,8 +1,6 @@
 """The generator of an installation that has no key for a provider yet."""
 
-from decimal import Decimal
-
-from services.asset.generators.generator import GeneratedImage, ImageOrder
+from services.asset.generators.generator import GeneratedImage, ImageOrder, Quote
 from shared.errors import Unavailable
 
 RETRY_SECONDS = 60.0
@@ -21,7 +19,7 @@ class UnconfiguredImages:
         """Id of the provider."""
         return self._provider
 
-    def estimate(self, order: ImageOrder) -> Decimal | None:  # noqa: ARG002 - as the Protocol has it
+    def quote(self, order: ImageOrder) -> Quote:  # noqa: ARG002 - as the Protocol has it
         """Raises Unavailable."""
         raise self._unavailable()
 

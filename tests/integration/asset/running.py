@@ -119,11 +119,13 @@ def settings_of(postgres: PostgresServer, database: str, auth: Auth, folder: Pat
 
 
 @contextlib.asynccontextmanager
-async def running_assets(auth: Auth, settings: AssetSettings, folder: Path) -> AsyncIterator[Assets]:
+async def running_assets(
+    auth: Auth, settings: AssetSettings, folder: Path, reload: asyncio.Event | None = None
+) -> AsyncIterator[Assets]:
     """Runs the service."""
     database = await asyncpg.connect(auth.owner_url)
     try:
-        async with serving(settings) as server, connect(server.address) as channel:
+        async with serving(settings, reload) as server, connect(server.address) as channel:
             yield Assets(server.address, channel, auth, folder, database)
     finally:
         await database.close()

@@ -1,5 +1,6 @@
 """What a service that cannot start says, and what becomes of assets without a user."""
 
+import datetime as dt
 import uuid
 from decimal import Decimal
 from pathlib import Path
@@ -9,7 +10,9 @@ from pydantic import SecretStr
 
 from services.asset.models import GENERATED, NewAsset
 from services.asset.server import serving
+from services.asset.spending import Booking, Opening, State
 from services.asset.store_postgres import PostgresStore
+from shared.budgets import Limits
 from shared.db.pool import Database
 from shared.errors import NotFound
 from shared.settings import SettingsError
@@ -59,8 +62,13 @@ async def test_an_asset_of_a_user_who_is_gone_is_not_stored(postgres: PostgresSe
         cost_usd=Decimal("0.000000001"),
         metadata={},
     )
+    now = dt.datetime.now(dt.UTC)
+    opening = Opening(asset.id, now, now, user, None, "", "openai", "m", None, Limits())
+    booking = Booking(opening, State.DONE, None, 1)
     try:
         with pytest.raises(NotFound, match=f"there is no user {user}"):
-            await PostgresStore(pool).create_asset(asset)
+            await PostgresStore(pool).create_asset(asset, booking)
+        # Neither is what it cost; whoever stores it books that by itself then.
+        assert await pool.row("SELECT FROM ledger WHERE id = $1", asset.id) is None
     finally:
         await pool.close()

@@ -70,5 +70,8 @@ def test_a_long_refusal_is_cut() -> None:
 def test_no_answer_and_a_slow_answer_are_told_apart() -> None:
     away = translate(openai.APIConnectionError(request=REQUEST), "openai", "m")
     slow = translate(openai.APITimeoutError(REQUEST), "openai", "m")
-    assert (away.code, away.reason) == ("UNAVAILABLE", "PROVIDER_UNAVAILABLE")
+    unreached = openai.APITimeoutError(REQUEST)
+    unreached.__cause__ = httpx2.ConnectTimeout("")
+    for error in (away, translate(unreached, "openai", "m")):
+        assert (error.code, error.reason) == ("UNAVAILABLE", "PROVIDER_UNAVAILABLE")
     assert (slow.code, slow.reason) == ("DEADLINE_EXCEEDED", "PROVIDER_TIMEOUT")
