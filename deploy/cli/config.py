@@ -64,7 +64,7 @@ def show(as_json: AsJson = False) -> None:
 
 
 @app.command("reload")
-def reload() -> None:
+def reload(as_json: AsJson = False) -> None:
     """Has the platform that runs in GAIA_HOME read the file again, if nothing is wrong with it.
 
     Providers, models, prices and budgets are taken over without a restart; everything else is at the next start.
@@ -72,7 +72,7 @@ def reload() -> None:
     import os
     import signal
 
-    from deploy.cli.output import note
+    from deploy.cli.output import note, show_json
     from deploy.config import check_config
     from deploy.local.errors import StackError
     from deploy.local.home import Home
@@ -93,7 +93,10 @@ def reload() -> None:
     if supervisor is None:
         raise StackError(f"Gaia does not run in {home.path}")
     supervisor.send_signal(signal.SIGHUP)
-    print(f"Gaia reads its settings again; chat.log and asset.log in {home.logs} tell what came of it.")
+    if as_json:
+        show_json({"logs": [str(home.logs / f"{name}.log") for name in ("chat", "asset")]})
+    else:
+        print(f"Gaia reads its settings again; chat.log and asset.log in {home.logs} tell what came of it.")
 
 
 def _read(path: Path | None) -> "ConfigFile":

@@ -25,6 +25,7 @@ def init(
     signing_keys_file: Annotated[
         Path | None, typer.Option(help="Also make this file of auth's signing keys, if it is missing.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Prepares the database that DATABASE_URL names: roles, schema, and an administrator with a key.
 
@@ -32,7 +33,7 @@ def init(
     and GAIA_ASSET_DB_PASSWORD; those that are missing are made up and printed once. It may be run again: what is there
     stays.
     """
-    from deploy.cli.output import note
+    from deploy.cli.output import note, show_json
     from deploy.cli.preparation import prepare, store_key, store_signing_keys
     from deploy.local.errors import StackError
 
@@ -43,8 +44,12 @@ def init(
     prepared: Prepared = asyncio.run(prepare(url, email=user, environment=env, passwords=settings.given_passwords()))
     if signing_keys_file is not None:
         store_signing_keys(signing_keys_file)
-    for service, service_url in prepared.new_urls.items():
-        print(f"DATABASE_URL of {service}: {service_url}")
+    told = prepared.key if key_file is None else None
+    if as_json:
+        show_json({"database_urls": dict(prepared.new_urls), "unchanged": list(prepared.unchanged), "api_key": told})
+    else:
+        for service, service_url in prepared.new_urls.items():
+            print(f"DATABASE_URL of {service}: {service_url}")
     for service in prepared.unchanged:
         note(
             f"the role of {service} was there already; set GAIA_{service.upper()}_DB_PASSWORD to give it a new password"
@@ -52,20 +57,25 @@ def init(
     if prepared.key is None:
         note(f"{user} has an administrator's key already; `gaia keys create` makes another one")
     elif key_file is None:
-        print(f"API key of {user}, shown this once: {prepared.key}")
+        if not as_json:
+            print(f"API key of {user}, shown this once: {prepared.key}")
     else:
         store_key(key_file, prepared.key)
 
 
 @app.command("migrate")
-def migrate() -> None:
+def migrate(as_json: AsJson = False) -> None:
     """Brings the schema to the newest revision; DATABASE_URL is the owner's, or the local stack runs."""
+    from deploy.cli.output import show_json
     from deploy.migrations import runner
 
     url = owner_database_url()
     before = runner.status(url)
     runner.migrate(url)
-    print(f"ran {len(before.pending)} revisions; the schema is at {before.head}")
+    if as_json:
+        show_json({"before": before.current, "now": before.head, "ran": list(before.pending)})
+    else:
+        print(f"ran {len(before.pending)} revisions; the schema is at {before.head}")
 
 
 @app.command("status")

@@ -21,15 +21,19 @@ def up() -> None:
     raise typer.Exit(asyncio.run(run(load(LocalSettings), Console())))
 
 
-def down() -> None:
+def down(as_json: AsJson = False) -> None:
     """Stops the platform that runs in GAIA_HOME."""
+    from deploy.cli.output import show_json
     from deploy.local.home import Home
     from deploy.local.settings import LocalSettings
     from deploy.local.status import stop_running
     from shared.settings import load
 
     home = Home(load(LocalSettings).home.expanduser().absolute())
-    if stop_running(home, STOP_SECONDS):
+    stopped = stop_running(home, STOP_SECONDS)
+    if as_json:
+        show_json({"home": str(home.path), "stopped": stopped})
+    elif stopped:
         print("Gaia has stopped.")
     else:
         print(f"Gaia does not run in {home.path}.")

@@ -188,6 +188,7 @@ async def test_down_stops_everything(up):
     assert up.process.returncode == 0
     await ended(pids.values())
     assert (await up.run("down"))[1] == f"Gaia does not run in {up.home.path}.\n"
+    assert json.loads((await up.run("down", "--json"))[1]) == {"home": str(up.home.path), "stopped": False}
     code, said = await up.run("status")
     assert code == 1
     assert "Gaia does not run" in said
