@@ -52,11 +52,12 @@ class Refused:
     left: Decimal
 
 
-def no_price(model: str) -> PermissionDenied:
-    """The error of a call that a budget must hold, of a model without a known price."""
+def no_price(
+    model: str, advice: str = "name a model with a price, or have the operator give it one"
+) -> PermissionDenied:
+    """The error of a call that a budget must hold, of a model without a known price. `advice` says what would help."""
     return PermissionDenied(
-        f"the price of {model} is not known, and a budget must hold this call; name a model with a price, "
-        "or have the operator give it one",
+        f"the price of {model} is not known, and a budget must hold this call; {advice}",
         reason="PRICE_UNKNOWN",
         metadata={"model": model},
     )

@@ -120,7 +120,7 @@ class Spending:
         check_model(caller, provider, quote.model)
         limits = self.budgets.of(caller)
         if limits.any and quote.most_usd is None:
-            raise no_price(quote.model)
+            raise no_price(quote.model, "ask for a model whose price is published")
         amount = quote.most_usd if limits.any else None
         address = telemetry.client_address.get()
         await self._tokens.admit(caller, address, quote.tokens)

@@ -75,3 +75,17 @@ async def test_a_wrong_scope_behind_an_unknown_key_is_denied_and_put_down_to_its
         return await auth.audited(action="authorization.denied", target_id="gaia.asset.v1.AssetService.ListAssets")
 
     assert set(await eventually(written)) == {"unix"}
+
+
+async def test_a_key_of_ten_megabytes_ends_the_call_and_nothing_else(
+    postgres: PostgresServer, database: str, auth: Auth, tmp_path: Path
+):
+    key = await auth.new_key(scopes=["assets:read"])
+    async with (
+        serving(settings_of(postgres, database, auth, tmp_path)) as server,
+        connect(server.address) as channel,
+        connect(server.address) as other,
+    ):
+        codes = {await code_of(listing(channel, "a" * size)) for size in (20_000, 10_000_000)}
+        assert codes <= {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        await listing(other, key)
