@@ -90,22 +90,21 @@ class Authorizer:
         return metadata if isinstance(metadata, Sequence) else await metadata
 
     def _identify(self, name: str, scope: Scope) -> Metadata | Awaitable[Metadata]:
-        access = self._access[name]
+        access, address = self._access[name], self._address(scope)
+        # Into the question to auth, a renewal in the background included, and from there into its audit trail.
+        telemetry.client_address.set(address)
         if access.public:
-            return self._told(name, NO_METADATA, scope)
+            return self._told(name, NO_METADATA, address)
         key = key_of(scope)
         identity = self._authenticator.cached(key)
         if identity is None:
-            return self._authenticate(name, key, access, scope)
-        limits = self._admit(identity, access, name, scope)
+            return self._authenticate(name, key, access, scope, address)
+        limits = self._admit(identity, access, name, scope, address)
         counting = self._limits.count(scope, limits) if limits else None
-        metadata = self._told(name, identity.metadata, scope)
+        metadata = self._told(name, identity.metadata, address)
         return metadata if counting is None else _once(counting, metadata)
 
-    async def _authenticate(self, name: str, key: str, access: Access, scope: Scope) -> Metadata:
-        address = self._address(scope)
-        # Into the question to auth, and from there into its audit trail.
-        telemetry.client_address.set(address)
+    async def _authenticate(self, name: str, key: str, access: Access, scope: Scope, address: str) -> Metadata:
         telemetry.request_id.set(scope["state"].get("request_id", ""))
         try:
             identity = await self._throttle.authenticate(self._authenticator, key, address)
@@ -115,26 +114,26 @@ class Authorizer:
             wait = b"%d" % math.ceil(error.retry_after or 1)
             code = code_pb2.RESOURCE_EXHAUSTED if isinstance(error, ResourceExhausted) else code_pb2.UNAVAILABLE
             raise failure(code, str(error), headers=((b"retry-after", wait),)) from error
-        counting = self._limits.count(scope, self._admit(identity, access, name, scope))
+        counting = self._limits.count(scope, self._admit(identity, access, name, scope, address))
         if counting is not None:
             await counting
-        return self._told(name, identity.metadata, scope)
+        return self._told(name, identity.metadata, address)
 
-    def _admit(self, identity: Identity, access: Access, name: str, scope: Scope) -> Sequence[Limit]:
+    def _admit(self, identity: Identity, access: Access, name: str, scope: Scope, address: str) -> Sequence[Limit]:
         """The caller's limits, once its scope is checked."""
         try:
             check_scope(identity.principal, access)
         except PermissionDenied as error:
             needed, request_id = error.metadata.get("scope", ""), scope["state"].get("request_id", "")
-            self._refusals.deny(identity.principal, name, needed, self._address(scope), request_id)
+            self._refusals.deny(identity.principal, name, needed, address, request_id)
             raise failure(code_pb2.PERMISSION_DENIED, str(error)) from error
         return self._limits.of_caller(identity.principal)
 
-    def _told(self, name: str, metadata: Metadata, scope: Scope) -> Metadata:
+    def _told(self, name: str, metadata: Metadata, address: str) -> Metadata:
         """The metadata, with the client's address for limits and the audit trail of those who are called."""
         if name not in self._address_wanted:
             return metadata
-        return (*metadata, (CLIENT_ADDRESS, self._address(scope)))
+        return (*metadata, (CLIENT_ADDRESS, address))
 
     def _address(self, scope: Scope) -> str:
         return address_of(scope, self._trusted_proxies)

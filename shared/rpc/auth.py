@@ -1,6 +1,8 @@
 """The one check of a caller's identity, the same in every service."""
 
+import contextvars
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -31,6 +33,8 @@ _TOKENS = (IDENTITY_METADATA, "authorization")
 MISSING_CREDENTIAL = "no credential; send an API key as x-api-key"
 CONFLICTING_CREDENTIALS = "two different credentials in one call; send one"
 
+_presented: contextvars.ContextVar[str] = contextvars.ContextVar("presented_key")
+
 Enter = Callable[[], Awaitable[None]]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
@@ -55,6 +59,8 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         self._authenticator = authenticator
         self._refusals = refusals
         self._throttle = FailureThrottle()
+        # By method, for callers with keys: a handler, and the same one with a check before it.
+        self._keyed: dict[str, tuple[Any, Any]] = {}
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Implements grpc.aio.ServerInterceptor. The handler runs in this task, so it sees the principal set here."""
@@ -74,12 +80,9 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             if key:
                 # Whoever has a key speaks for itself.
                 peers.believe(False)
-                identity = self._authenticator.cached(key)
-                if identity is None:
-                    return _entered(handler, lambda: self._enter(key, access, method))
-                principal = identity.principal
-            else:
-                principal = await self._principal(token)
+                _presented.set(key)
+                return self._with_key(handler, access, method)
+            principal = await self._principal(token)
             check_scope(principal, access)
         except GaiaError as error:
             return _entered(handler, self._refusing(error, method, principal, token))
@@ -95,12 +98,21 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             peers.believe(False)
             raise
 
-    async def _enter(self, key: str, access: Access, method: str) -> None:
-        """Asks about a key when the call's own address is known, to which a wrong key is put down."""
-        principal = None
+    def _with_key(self, handler: Any, access: Access, method: str) -> Any:
+        known = self._keyed.get(method)
+        if known is None or known[0] is not handler:
+            known = self._keyed[method] = (handler, _entered(handler, partial(self._enter, access, method)))
+        return known[1]
+
+    async def _enter(self, access: Access, method: str) -> None:
+        """Checks a key inside of the call, where its own address is known: a wrong key is put down to it."""
+        key, principal = _presented.get(), None
         try:
-            address = telemetry.client_address.get()
-            principal = (await self._throttle.authenticate(self._authenticator, key, address)).principal
+            identity = self._authenticator.cached(key)
+            if identity is None:
+                address = telemetry.client_address.get()
+                identity = await self._throttle.authenticate(self._authenticator, key, address)
+            principal = identity.principal
             check_scope(principal, access)
         except GaiaError as error:
             self._note(error, method, principal, "")

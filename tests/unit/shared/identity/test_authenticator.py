@@ -160,6 +160,16 @@ async def test_a_bad_key_is_remembered_for_a_while(setup: Setup):
     await setup.authenticator.authenticate(KEY)
 
 
+async def test_bad_keys_are_remembered_in_bounded_room_the_latest_ones(setup: Setup):
+    setup.auth.error = Unauthenticated("no")
+    keys = [api_key.generate("test") for _ in range(5)]
+    for key in (*keys, keys[-1], keys[0]):
+        with pytest.raises(Unauthenticated):
+            await setup.authenticator.authenticate(key)
+    # The cache has room for three: the last one was still known, the first one had to be asked about again.
+    assert setup.auth.questions == 6
+
+
 async def test_a_key_with_a_typo_asks_nobody(setup: Setup):
     with pytest.raises(Unauthenticated):
         await setup.authenticator.authenticate(KEY[:-1] + ("A" if KEY[-1] != "A" else "B"))
