@@ -178,7 +178,7 @@ class _Run:
         except BaseException:
             self._spending.leave(self.booking(State.CANCELLED, None))
             raise
-        await self._spending.count(self._admission, image.charge)
+        self._spending.count(self._admission, image.charge)
         return image
 
     def booking(self, state: State, image: GeneratedImage | None, error: str = "") -> Booking:

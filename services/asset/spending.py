@@ -142,10 +142,11 @@ class Spending:
             raise over_budget(refused, amount, ADVICE)
         return Admission(opening, caller, address, quote)
 
-    async def count(self, admission: Admission, charge: Charge | None) -> None:
-        """Counts the tokens that were used beyond those that were admitted."""
-        if charge is not None:
-            await self._tokens.settle(admission.caller, admission.address, admission.quote.tokens, charge.tokens)
+    def count(self, admission: Admission, charge: Charge | None) -> None:
+        """Has the tokens counted that were used beyond those that were admitted, whoever leaves meanwhile."""
+        caller, address = admission.caller, admission.address
+        if charge is not None and self._tokens.holds(caller, address):
+            self._in_background(self._tokens.settle(caller, address, admission.quote.tokens, charge.tokens))
 
     async def break_off(self, booking: Booking) -> None:
         """Books what did not become an asset; whoever is told of it finds it written, if that takes a moment."""
@@ -198,4 +199,4 @@ class Spending:
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a generation could not be booked", extra={"error": type(error).__name__})
+            logger.error("a generation could not be booked or counted", extra={"error": type(error).__name__})
