@@ -5,8 +5,10 @@ from typing import Any
 
 import httptools
 import orjson
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from edge.departures import Departures
 from edge.http_responses import Responding, busy
 from edge.transcoding.errors import Code
 
@@ -23,6 +25,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     A client that takes nothing of an answer for long is dropped: whatever is held for it would be held forever.
 
     A request that would rather go on by another protocol, but for WebSocket, is served by this one (RFC 9110, 7.8).
+
+    `departures` notices clients that leave while nothing is read from them; without it they are noticed later.
     """
 
     max_head_bytes = 64 << 10
@@ -39,17 +43,33 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _trailer_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
+    _responding: Responding | None = None
+
+    def __init__(self, *args: Any, departures: Departures | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._departures = departures
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first head."""
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows the transport's type
+        if self._departures is not None:
+            self.flow = _WatchedFlow(self.transport, self._departures)
         self._head_timer = self.loop.call_later(self.head_seconds, self._drop)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_timer()
         self._stop_write_timer()
+        self._stop_watching()
         super().connection_lost(exc)
+        if self._responding is not None:
+            # uvicorn tells the request that came last, which may wait for its turn behind the one being answered.
+            self._responding.leave()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Leave the connection to another protocol, which watches it by itself."""
+        self._stop_watching()
+        super().handle_websocket_upgrade()
 
     def pause_writing(self) -> None:
         """Begin to wait for a client that does not take what is sent."""
@@ -144,7 +164,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # uvicorn puts an application of its own in the place of ours where there are too many connections.
         served = app if app is self.app else busy
-        super()._start_asgi_task(cycle, Responding(cycle, served))  # type: ignore[arg-type]  # uvicorn types ASGI by itself
+        self._responding = Responding(cycle, served)
+        super()._start_asgi_task(cycle, self._responding)  # type: ignore[arg-type]  # uvicorn types ASGI by itself
 
     def _refuse(self, status: bytes, message: str) -> None:
         # Where a request of this connection is still being answered, nothing can be said in between; what is wrong
@@ -168,7 +189,30 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def _stop_watching(self) -> None:
+        if isinstance(self.flow, _WatchedFlow):
+            self.flow.stop_watching()
+
     def _stop_write_timer(self) -> None:
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
+
+
+class _WatchedFlow(FlowControl):
+    """Has a connection watched from when it is first not read from."""
+
+    def __init__(self, transport: asyncio.Transport, departures: Departures) -> None:
+        super().__init__(transport)
+        self._departures = departures
+        self._watched: int | None = None
+
+    def pause_reading(self) -> None:
+        super().pause_reading()
+        if self._watched is None:
+            self._watched = self._departures.watch(self._transport)
+
+    def stop_watching(self) -> None:
+        if self._watched is not None:
+            self._departures.forget(self._watched, self._transport)
+            self._watched = None

@@ -2,28 +2,27 @@
 
 import socket
 import struct
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, RequestResponseCycle
 
 from edge.transcoding.errors import Code
-from edge.transcoding.exchange import CUT, TRAILERS
-
-_EXTENSIONS: Mapping[str, Mapping[str, Any]] = {TRAILERS: {}, CUT: {}}
+from edge.transcoding.exchange import CUT, DEPARTURE, TRAILERS
 
 
 class Responding:
     """Serves one request by an application, with what uvicorn's own way of responding lacks.
 
-    Applications find two extensions in their scope: `http.response.trailers`, which is ASGI's, and
-    `http.response.cut`, a message that ends a response which cannot be completed. To a client of HTTP/1.0, which knows
-    no chunks, a body without a length ends with its connection (RFC 9112, 6.1 and 6.3); one that is cut resets it.
+    Applications find three extensions in their scope: `http.response.trailers`, which is ASGI's,
+    `http.response.cut`, a message that ends a response which cannot be completed, and `connection.departure`, whose
+    `listen` has a function called when the client leaves, whether or not anybody receives. To a client of HTTP/1.0,
+    which knows no chunks, a body without a length ends with its connection (RFC 9112, 6.1 and 6.3); one that is cut
+    resets it.
     """
 
-    __slots__ = ("_app", "_cycle", "_send", "_trailers", "_trails", "_until_close")
+    __slots__ = ("_app", "_cycle", "_listener", "_send", "_trailers", "_trails", "_until_close")
 
     def __init__(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:
         self._cycle = cycle
@@ -32,10 +31,28 @@ class Responding:
         self._trails = False
         self._until_close = False
         self._trailers: list[tuple[bytes, bytes]] = []
+        self._listener: Callable[[], object] | None = None
+
+    def listen(self, listener: Callable[[], object] | None) -> None:
+        """Have a function called when the client leaves, at once where it has left; None forgets it."""
+        self._listener = listener
+        if listener is not None and self._cycle.disconnected:
+            self.leave()
+
+    def leave(self) -> None:
+        """Take note that the client has left."""
+        cycle = self._cycle
+        if cycle.response_complete:
+            return
+        cycle.disconnected = True
+        cycle.message_event.set()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
-        scope["extensions"] = _EXTENSIONS
+        scope["extensions"] = {TRAILERS: {}, CUT: {}, DEPARTURE: {"listen": self.listen}}
         self._send = send
         await self._app(scope, receive, self._respond)
 

@@ -7,12 +7,16 @@ import math
 import socket
 import ssl
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from edge.departures import Departures
 from edge.http_protocol import BoundedHttpProtocol
+from edge.websocket_protocol import WatchedWebSocketProtocol
 from shared.rpc.mesh import background
 
 logger = logging.getLogger(__name__)
@@ -82,9 +86,10 @@ async def serve(
     uvicorn takes these signals itself while it serves, and raises them again before this returns. With `https` clients
     speak TLS, and renewed files serve new connections. Raises OSError for files that cannot be used.
     """
+    departures = Departures()
     config = uvicorn.Config(
         app,
-        http=BoundedHttpProtocol,
+        **protocols(departures),
         loop="none",
         lifespan="off",
         log_config=None,
@@ -104,11 +109,20 @@ async def serve(
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server = uvicorn.Server(config)
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(departures)
         # A signal that came before uvicorn takes them is known by the event alone.
         await stack.enter_async_context(background(_exit_at(stop, server)))
         if https is not None and config.ssl is not None:
             await stack.enter_async_context(background(_renew(config.ssl, https)))
         await server.serve(sockets=[listener])
+
+
+def protocols(departures: Departures) -> dict[str, Any]:
+    """Return uvicorn's options for the protocols of the edge, whose clients are watched by `departures`."""
+    return {
+        "http": partial(BoundedHttpProtocol, departures=departures),
+        "ws": partial(WatchedWebSocketProtocol, departures=departures),
+    }
 
 
 async def _exit_at(stop: asyncio.Event, server: uvicorn.Server) -> None:

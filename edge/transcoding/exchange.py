@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -21,6 +22,11 @@ TRAILERS = "http.response.trailers"
 """ASGI's extension for trailers, and its message."""
 CUT = "http.response.cut"
 """An extension of the edge's own server, and its message: the response ends here and must not look complete."""
+DEPARTURE = "connection.departure"
+"""An extension of the edge's own server: what its `listen` is given is called when the client leaves.
+
+Who waits for a backend learns from it at once; by `receive` alone, only when it takes in more of the body.
+"""
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,6 +57,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_listen",
         "_loop",
         "_receive",
         "_send",
@@ -76,6 +83,8 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._watch_after = watch_after
+        departure = scope.get("extensions", {}).get(DEPARTURE)
+        self._listen: Callable[[Callable[[], object] | None], None] | None = departure and departure["listen"]
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -162,8 +171,12 @@ class Exchange:
     def watch(self, call: Cancellable) -> None:
         """Cancel a call when the client leaves, until `unwatch`.
 
-        The watching begins after a short while only, since it costs a task and most calls end sooner.
+        Where the server does not tell of it, the watching begins after a short while only, since it costs a task and
+        most calls end sooner.
         """
+        if self._listen is not None:
+            self._listen(partial(self._leave, call))
+            return
         self._timer = self._loop.call_later(self._watch_after, self._start_watching, call)
 
     def feed(self, call: Call, messages: AsyncIterator[bytes]) -> None:
@@ -173,9 +186,13 @@ class Exchange:
         so that a slow backend slows the client down.
         """
         self._watcher = self._loop.create_task(self._feed(call, messages))
+        if self._listen is not None:
+            self._listen(partial(self._leave, call))
 
     def unwatch(self) -> None:
         """End the watching, and the feeding."""
+        if self._listen is not None:
+            self._listen(None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -198,6 +215,9 @@ class Exchange:
         # A body that the rule does not take is drained here.
         while (await self._receive())["type"] not in _DISCONNECTS:
             pass
+        self._leave(call)
+
+    def _leave(self, call: Cancellable) -> None:
         self.gone = True
         call.cancel()
 
@@ -207,8 +227,7 @@ class Exchange:
                 await call.write(message)
             await call.done_writing()
         except ClientGoneError:
-            self.gone = True
-            call.cancel()
+            self._leave(call)
             return
         except (RpcFailure, BindingError) as error:
             self.fault = error if isinstance(error, RpcFailure) else failure_of_binding(error)

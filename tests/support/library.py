@@ -157,10 +157,15 @@ class LibraryBackend:
 
 
 @asynccontextmanager
-async def running_library(transport: str = "http2") -> AsyncIterator[tuple[LibraryBackend, Channel]]:
-    """Serve the backend on a free port, and give it with a channel to it by one of `transports.TRANSPORTS`."""
+async def running_library(
+    transport: str = "http2", *, window_grows: bool = True
+) -> AsyncIterator[tuple[LibraryBackend, Channel]]:
+    """Serve the backend on a free port, and give it with a channel to it by one of `transports.TRANSPORTS`.
+
+    Unless its window grows with what it could take, a method that reads nothing is sent 64 KiB.
+    """
     backend = LibraryBackend()
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=[("grpc.http2.bdp_probe", int(window_grows))])
     server.add_generic_rpc_handlers((service_handler(library_service(), backend),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

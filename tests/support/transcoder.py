@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 
+from edge.departures import Departures
+from edge.server import protocols
 from edge.transcoding.app import Transcoder
 from tests.support.asgi_server import running_asgi
 from tests.support.library import LibraryBackend, library_service, running_library
@@ -29,3 +31,13 @@ async def running_edge(transport: str = "http2", **options: Any) -> AsyncIterato
         app = Transcoder([library_service()], channel, **options)
         async with running_asgi(app) as url, httpx.AsyncClient(base_url=url, timeout=10) as http:
             yield Edge(http, url, app, backend)
+
+
+@asynccontextmanager
+async def running_whole_edge(transport: str = "http2", **options: Any) -> AsyncIterator[Edge]:
+    """Run the same behind the edge's own protocols; a method of the backend that reads nothing is sent 64 KiB."""
+    async with running_library(transport, window_grows=False) as (backend, channel):
+        app = Transcoder([library_service()], channel, **options)
+        with Departures() as departures:
+            async with running_asgi(app, **protocols(departures)) as url, httpx.AsyncClient(base_url=url) as http:
+                yield Edge(http, url, app, backend)

@@ -31,7 +31,7 @@ async def echo(request: Request) -> PlainTextResponse:
 
 async def stream(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers with a stream that ends as the path says, using the extensions that the scope offers."""
-    assert set(scope["extensions"]) == {"http.response.trailers", "http.response.cut"}
+    assert set(scope["extensions"]) == {"http.response.trailers", "http.response.cut", "connection.departure"}
     headers = [(b"content-length", b"5")] if scope["path"].endswith("/sized") else []
     await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
     await send({"type": "http.response.body", "body": b"ab", "more_body": True})
