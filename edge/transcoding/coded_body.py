@@ -111,16 +111,24 @@ _EXPANDERS: Mapping[bytes, Callable[[], _Expander]] = {
     b"zstd": _Zstandard,
 }
 _ALIASES = {b"x-gzip": b"gzip"}
-_ACCEPTED = b", ".join(_EXPANDERS)
+CODINGS = tuple(_EXPANDERS)
+"""Names of the codings that are known."""
+
+ACCEPTED = b", ".join(CODINGS)
+"""The same as a header has them."""
+
+_HEADER = "Content-Encoding"
 _ERRORS = (zlib.error, brotli.error, zstandard.ZstdError)
 
 
 class CodedBody:
     """What a coded body stands for, as a `Body`."""
 
-    def __init__(self, body: Body, coding: bytes) -> None:
+    def __init__(self, body: Body, coding: bytes, *, name: str = "request body", header: str = _HEADER) -> None:
         self._body = body
         self._coding = coding.decode()
+        self._name = name
+        self._header = header
         self._expander = _EXPANDERS[coding]()
         self._pieces: Iterator[bytes] = iter(())
         self._more = True
@@ -132,7 +140,7 @@ class CodedBody:
             try:
                 piece = next(self._pieces, None)
             except _ERRORS:
-                raise self._malformed(f"is no {self._coding}, as its header Content-Encoding says") from None
+                raise self._malformed(f"is no {self._coding}, as its header {self._header} says") from None
             if piece is not None:
                 # Expanding takes no waiting, and others want their turn.
                 await asyncio.sleep(0)
@@ -150,9 +158,41 @@ class CodedBody:
         """See `Body`; nothing is expanded any more."""
         return not self._more or await self._body.drain()
 
-    @staticmethod
-    def _malformed(what: str) -> RpcFailure:
-        return failure(Code.INVALID_ARGUMENT, f"the request body {what}")
+    def _malformed(self, what: str) -> RpcFailure:
+        return failure(Code.INVALID_ARGUMENT, f"the {self._name} {what}")
+
+
+class _Whole:
+    """A body that is there."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def receive(self) -> tuple[bytes, bool]:
+        return self._data, False
+
+    async def drain(self) -> bool:
+        return True
+
+
+async def expanded(data: bytes, coding: bytes, limit: int, *, name: str, header: str) -> bytes:
+    """Return what bytes of a known coding stand for; `name` is theirs, and `header` that of the header that says so.
+
+    Raises INVALID_ARGUMENT where they stand for nothing, and for more than `limit` bytes a failure of HTTP status 413,
+    before much more is expanded.
+    """
+    body = CodedBody(_Whole(data), coding, name=name, header=header)
+    found, more = bytearray(), True
+    while more:
+        piece, more = await body.receive()
+        found += piece
+        if len(found) > limit:
+            raise failure(
+                Code.INVALID_ARGUMENT,
+                f"the {name} is larger than this route's limit of {limit} bytes when it is expanded",
+                http_status=413,
+            )
+    return bytes(found)
 
 
 def decoded(body: Body, content_encoding: bytes | None, *, codings: bool) -> Body:
@@ -160,17 +200,26 @@ def decoded(body: Body, content_encoding: bytes | None, *, codings: bool) -> Bod
 
     Raises a failure of HTTP status 415 for a coding that is not known, for several, and for any without `codings`.
     """
-    coding = (content_encoding or b"identity").strip().lower()
-    coding = _ALIASES.get(coding, coding)
+    coding = _coding_of(content_encoding or b"identity")
     if coding == b"identity":
         return body
     if codings and coding in _EXPANDERS:
         return CodedBody(body, coding)
-    accepted = _ACCEPTED if codings else b"identity"
-    what = f"one of {_ACCEPTED.decode()}, or none at all, is taken" if codings else "bodies are taken without a coding"
+    accepted = ACCEPTED if codings else b"identity"
+    what = f"one of {ACCEPTED.decode()}, or none at all, is taken" if codings else "bodies are taken without a coding"
     raise failure(
         Code.INVALID_ARGUMENT,
         f"header Content-Encoding: {what}",
         http_status=415,
         headers=((b"accept-encoding", accepted),),
     )
+
+
+def is_known(content_encoding: bytes) -> bool:
+    """Return whether bodies with this Content-Encoding can be read."""
+    return _coding_of(content_encoding) in (b"identity", *CODINGS)
+
+
+def _coding_of(content_encoding: bytes) -> bytes:
+    coding = content_encoding.strip().lower()
+    return _ALIASES.get(coding, coding)

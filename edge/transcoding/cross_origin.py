@@ -27,7 +27,14 @@ _NOT_EXPOSED = frozenset(
     )
 )
 # What gRPC-Web's and Connect's clients send.
-_PROTOCOL_NAMES = ("connect-protocol-version", "connect-timeout-ms", "x-grpc-web", "x-user-agent")
+_PROTOCOL_NAMES = (
+    "connect-protocol-version",
+    "connect-timeout-ms",
+    "grpc-accept-encoding",
+    "grpc-encoding",
+    "x-grpc-web",
+    "x-user-agent",
+)
 _METADATA_NAMES = "grpc-metadata-*"
 
 

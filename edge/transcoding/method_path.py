@@ -5,21 +5,18 @@ Rules: gRPC's doc/PROTOCOL-WEB.md, and the Connect protocol's specification of u
 
 import asyncio
 import base64
-import binascii
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import grpc
 import orjson
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc import status_pb2
 
 from edge.transcoding.call import Caller, ReplyEncoder
 from edge.transcoding.codec import Codec, Decoder, JsonOptions
+from edge.transcoding.coded_body import ACCEPTED, is_known
 from edge.transcoding.deadline import requested_timeout
 from edge.transcoding.endpoint import BodyReader
 from edge.transcoding.errors import Code, RpcFailure, Status, failure, failure_of_binding
@@ -29,12 +26,10 @@ from edge.transcoding.options import Limits, MethodOptions
 from edge.transcoding.routes import Route
 from edge.transcoding.streaming import StreamCall
 from edge.transcoding.violations import BindingError, Violation
+from edge.transcoding.web_frames import frame, message_of, trailer_frame, unbase64
 
-_TRAILERS = 0x80
 _CONNECT_JSON, _CONNECT_PROTO = b"application/json", b"application/proto"
 _WEB, _WEB_TEXT = b"application/grpc-web", b"application/grpc-web-text"
-# PROTOCOL-HTTP2.md: Status-Message is percent-encoded, printable ASCII without "%" staying as it is.
-_MESSAGE_SAFE = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 
 class ConnectStyle:
@@ -104,6 +99,14 @@ class MethodPathEndpoint:
             )
 
     async def _serve_connect(self, exchange: Exchange, content_type: bytes) -> None:
+        coding = exchange.head.content_encoding
+        if coding is not None and not is_known(coding):
+            # Elsewhere it is 415; Connect has a code for it.
+            raise failure(
+                Code.UNIMPLEMENTED,
+                f"header Content-Encoding: one of {ACCEPTED.decode()}, or none at all, is taken",
+                headers=((b"accept-encoding", ACCEPTED),),
+            )
         body = await self._reader.read(exchange)
         message = self._make()
         if content_type == _CONNECT_JSON:
@@ -122,7 +125,9 @@ class MethodPathEndpoint:
         code: Callable[[bytes], bytes] = base64.b64encode if text else bytes
         try:
             body = await self._reader.read(exchange)
-            request = self._checked(_unframed(_unbase64(body) if text else body))
+            framed = unbase64(body) if text else body
+            limit = self._options.max_body_bytes
+            request = self._checked(await message_of(framed, exchange.scope["headers"], limit))
             exchange.timeout = self._timeout(exchange)
             await self._stream_web(exchange, content_type, request, code)
         except BindingError as error:
@@ -132,9 +137,10 @@ class MethodPathEndpoint:
         else:
             return
         if exchange.started:
-            await exchange.end(code(_trailer_frame(failed.status)))
+            await exchange.end(code(trailer_frame(failed.status)))
         else:
-            await exchange.reply(200, [(b"content-type", content_type)], code(_trailer_frame(failed.status)))
+            headers: list[Header] = [(b"content-type", content_type), *failed.headers]
+            await exchange.reply(200, headers, code(trailer_frame(failed.status)))
 
     async def _stream_web(
         self, exchange: Exchange, content_type: bytes, request: bytes, code: Callable[[bytes], bytes]
@@ -142,8 +148,8 @@ class MethodPathEndpoint:
         if not self.route.method.server_streaming:
             reply, initial, trailing = await self._caller.unary_metadata(exchange, request)
             headers = [(b"content-type", content_type), *self._response_headers.plain(initial)]
-            end = _trailer_frame(None, self._response_headers.plain(trailing))
-            await exchange.reply(200, headers, code(_frame(0, reply)) + code(end))
+            end = trailer_frame(None, self._response_headers.plain(trailing))
+            await exchange.reply(200, headers, code(frame(reply)) + code(end))
             return
         call = StreamCall(self._caller, exchange, request, idle_timeout=self._options.idle_timeout)
         try:
@@ -151,11 +157,11 @@ class MethodPathEndpoint:
                 call.pulse.felt()
                 if not exchange.started:
                     await self._start_web(exchange, content_type, call)
-                await exchange.write(code(_frame(0, message)))
+                await exchange.write(code(frame(message)))
             if not exchange.started:
                 await self._start_web(exchange, content_type, call)
             trailing = await call.messages.trailing_metadata()
-            await exchange.end(code(_trailer_frame(None, self._response_headers.plain(trailing))))
+            await exchange.end(code(trailer_frame(None, self._response_headers.plain(trailing))))
         except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
             raise call.failure(error) from None
         finally:
@@ -186,39 +192,6 @@ class MethodPathEndpoint:
                 Code.INVALID_ARGUMENT, "header Connect-Timeout-Ms: 1 to 10 digits are expected, and more than 0"
             )
         return min(int(given) / 1000, self._options.max_timeout)
-
-
-def _unbase64(body: bytes) -> bytes:
-    try:
-        # A client may code each frame by itself, so that padding can stand in the middle.
-        return b"".join(base64.b64decode(part + b"=" * (-len(part) % 4), validate=True) for part in body.split(b"="))
-    except binascii.Error:
-        raise failure(Code.INVALID_ARGUMENT, "the body of application/grpc-web-text is base64") from None
-
-
-def _unframed(body: bytes) -> bytes:
-    if len(body) < 5 or body[0] != 0 or struct.unpack(">I", body[1:5])[0] != len(body) - 5:
-        raise failure(
-            Code.INVALID_ARGUMENT,
-            "the body of application/grpc-web is one frame: a byte 0 (compression is not taken), "
-            "4 bytes of length, and the message",
-        )
-    return body[5:]
-
-
-def _frame(flags: int, data: bytes) -> bytes:
-    return struct.pack(">BI", flags, len(data)) + data
-
-
-def _trailer_frame(status: Status | None, headers: Sequence[Header] = ()) -> bytes:
-    lines = [b"grpc-status: %d" % (status.code if status is not None else 0)]
-    if status is not None:
-        lines.append(b"grpc-message: " + quote(status.message, safe=_MESSAGE_SAFE).encode())
-        if status.details:
-            rich = status_pb2.Status(code=status.code, message=status.message, details=status.details)
-            lines.append(b"grpc-status-details-bin: " + base64.b64encode(rich.SerializeToString()))
-    lines += [name + b": " + value for name, value in headers]
-    return _frame(_TRAILERS, b"\r\n".join(lines) + b"\r\n")
 
 
 def _connect_detail(detail: AnyMessage) -> dict[str, str]:

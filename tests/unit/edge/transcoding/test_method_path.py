@@ -2,13 +2,18 @@
 
 import asyncio
 import base64
+import gzip
 import struct
 import time
-from collections.abc import AsyncIterator
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
+import brotli  # type: ignore[import-untyped]  # no stubs exist
 import httpx
 import pytest
+import zstandard
 from google.protobuf.descriptor import MethodDescriptor
 from google.rpc import error_details_pb2, status_pb2
 
@@ -35,8 +40,16 @@ async def edge(request: pytest.FixtureRequest) -> AsyncIterator[Edge]:
         yield running
 
 
-def frame(data: bytes) -> bytes:
-    return struct.pack(">BI", 0, len(data)) + data
+CODERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "br": brotli.compress,
+    "zstd": zstandard.compress,
+}
+
+
+def frame(data: bytes, flags: int = 0) -> bytes:
+    return struct.pack(">BI", flags, len(data)) + data
 
 
 def frames(body: bytes) -> tuple[list[bytes], dict[str, str]]:
@@ -100,7 +113,8 @@ async def test_a_grpc_web_stream_that_fails_later_ends_with_its_status(edge: Edg
     [
         (b"", "is one frame"),
         (b"\x00\x00\x00\x00\x05abc", "is one frame"),
-        (b"\x01\x00\x00\x00\x00", "compression is not taken"),
+        (b"\x01\x00\x00\x00\x00", "grpc-encoding does not say how"),
+        (b"\x02\x00\x00\x00\x00", "is one frame"),
         (b"\x00\x00\x00\x00\x01\xff", "no library.v1.Book"),
         (b"x" * 2000, "larger than this route"),
     ],
@@ -110,6 +124,66 @@ async def test_a_grpc_web_body_that_is_no_frame_is_told_in_grpc_web(edge: Edge, 
     _, trailers = frames(response.content)
     assert (response.status_code, trailers["grpc-status"]) == (200, "3")
     assert message in trailers["grpc-message"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+async def test_a_compressed_grpc_web_message_is_read(edge: Edge, coding: str) -> None:
+    message = new("Book", title="T" * 900).SerializeToString()
+    headers = {"Content-Type": WEB, "grpc-encoding": coding, "grpc-accept-encoding": "gzip"}
+    response = await edge.http.post(f"{SERVICE}/Echo", content=frame(CODERS[coding](message), 1), headers=headers)
+    assert frames(response.content) == ([message], {"grpc-status": "0"})
+    plain = await web(edge, "Echo", message, **{"grpc-encoding": coding})
+    assert frames(plain.content)[0] == [message]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
+async def test_a_grpc_web_message_that_expands_beyond_the_limit_is_refused_before_it_is_held(
+    edge: Edge, coding: str
+) -> None:
+    bomb = CODERS[coding](bytes(50_000_000))
+    body = frame(bomb[:900], 1) if len(bomb) > 900 else frame(bomb, 1)
+    tracemalloc.start()
+    try:
+        response = await edge.http.post(
+            f"{SERVICE}/Echo", content=body, headers={"Content-Type": WEB, "grpc-encoding": coding}
+        )
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+    _, trailers = frames(response.content)
+    assert trailers["grpc-status"] == "3"
+    assert "limit of 1000 bytes when it is expanded" in trailers["grpc-message"]
+
+
+async def test_a_grpc_web_message_that_is_not_compressed_as_it_says_is_refused(edge: Edge) -> None:
+    message = new("Book", title="T").SerializeToString()
+    headers = {"Content-Type": WEB, "grpc-encoding": "gzip"}
+    for data in (message, CODERS["gzip"](message)[:-3]):
+        response = await edge.http.post(f"{SERVICE}/Echo", content=frame(data, 1), headers=headers)
+        _, trailers = frames(response.content)
+        assert trailers["grpc-status"] == "3"
+        assert trailers["grpc-message"].startswith("the message ")
+
+
+async def test_an_unknown_grpc_encoding_is_unimplemented_and_the_known_ones_are_told(edge: Edge) -> None:
+    headers = {"Content-Type": WEB, "grpc-encoding": "snappy"}
+    response = await edge.http.post(f"{SERVICE}/Echo", content=frame(b"x", 1), headers=headers)
+    _, trailers = frames(response.content)
+    assert (response.status_code, trailers["grpc-status"]) == (200, "12")
+    assert response.headers["grpc-accept-encoding"] == "identity, gzip, deflate, br, zstd"
+
+
+async def test_a_connect_call_may_be_compressed(edge: Edge) -> None:
+    headers = {**CONNECT, "Content-Encoding": "gzip"}
+    response = await edge.http.post(f"{SERVICE}/Echo", content=gzip.compress(b'{"title":"T"}'), headers=headers)
+    assert response.json() == {"title": "T"}
+
+
+async def test_an_unknown_coding_of_a_connect_call_is_unimplemented_and_the_known_ones_are_told(edge: Edge) -> None:
+    headers = {**CONNECT, "Content-Encoding": "snappy"}
+    response = await edge.http.post(f"{SERVICE}/Echo", content=b"x", headers=headers)
+    assert (response.status_code, response.json()["code"]) == (501, "unimplemented")
+    assert response.headers["accept-encoding"] == "gzip, deflate, br, zstd"
 
 
 async def test_plain_headers_are_metadata_unless_they_are_reserved(edge: Edge) -> None:
