@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 import pytest
 from websockets.asyncio.client import connect
 
-from edge.websocket_protocol import WatchedWebSocketProtocol
 from tests.support.transcoder import Edge, running_whole_edge
 from tests.support.transports import TRANSPORTS
 from tests.support.waiting import eventually
@@ -158,24 +157,3 @@ async def test_a_client_that_leaves_its_stalled_socket_cancels_the_call(edge: Ed
         client.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         client.transport.abort()
         await assert_cancelled_soon(edge)
-
-
-async def test_a_socket_that_is_not_read_from_is_not_taken_for_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WatchedWebSocketProtocol, "start_keepalive", _quick_keepalive)
-    async with (
-        running_whole_edge() as edge,
-        connect(edge.url.replace("http", "ws") + "/v1/shelves/1:collect", ping_interval=None) as client,
-    ):
-        await client.send(HANG.decode())
-        await asyncio.wait_for(edge.backend.hanging.wait(), 5)
-        with suppress(TimeoutError):
-            for _ in range(1000):
-                # Longer than the edge waits for the answer to its pings.
-                await asyncio.wait_for(client.send(BOOK.decode()), 0.5)
-        assert not edge.backend.cancelled.is_set()
-        client.transport.abort()
-
-
-def _quick_keepalive(protocol: WatchedWebSocketProtocol) -> None:
-    protocol.ping_interval = protocol.ping_timeout = 0.1
-    protocol.schedule_ping()
