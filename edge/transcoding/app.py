@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from edge.transcoding.call import Slots, Surroundings
 from edge.transcoding.codec import Codec
 from edge.transcoding.compiler import ChannelSource, Compiler
-from edge.transcoding.cross_origin import OriginPolicy, is_preflight
+from edge.transcoding.cross_origin import OriginPolicy, is_preflight, requested_methods
 from edge.transcoding.errors import (
     Code,
     ErrorStyle,
@@ -253,12 +253,14 @@ class Transcoder:
         return path.decode("latin-1")
 
     async def _answer_preflight(self, exchange: Exchange, path: str) -> None:
-        """Tell a browser what pages may do with a path, or why there is nothing to do."""
-        allowed = self._table.allowed(path)
-        if not allowed:
-            await self._answer_unrouted(exchange, path)
-            return
-        await exchange.reply(204, self._origins.preflight(exchange.scope["headers"], allowed), b"")
+        """Tell a browser what pages may do with a path.
+
+        What is not there may be asked for: the page then reads that it is not, and what is near; after a preflight that
+        fails it would learn nothing.
+        """
+        headers = exchange.scope["headers"]
+        allowed = self._table.allowed(path) or requested_methods(headers)
+        await exchange.reply(204, self._origins.preflight(headers, allowed), b"")
 
     async def _answer_unrouted(self, exchange: Exchange, path: str) -> None:
         """Answer a request that no route takes: OPTIONS with the path's methods, others with what would be right."""

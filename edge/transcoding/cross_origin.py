@@ -26,15 +26,18 @@ _NOT_EXPOSED = frozenset(
         b"content-encoding",
     )
 )
-# What gRPC-Web's and Connect's clients send.
+# What clients of gRPC-Web, of Connect, and of event streams send.
 _PROTOCOL_NAMES = (
+    "cache-control",
     "connect-protocol-version",
     "connect-timeout-ms",
     "grpc-accept-encoding",
     "grpc-encoding",
+    "last-event-id",
     "x-grpc-web",
     "x-user-agent",
 )
+_METHOD = re.compile(rb"[A-Za-z-]{1,40}\Z")
 _METADATA_NAMES = "grpc-metadata-*"
 
 
@@ -112,6 +115,12 @@ class OriginPolicy:
 
     def _admits(self, origin: bytes) -> bool:
         return self._any or origin in self._named
+
+
+def requested_methods(request_headers: Iterable[Header]) -> Sequence[str]:
+    """Return the method that a preflight asks for, if it is one."""
+    asked = _value(request_headers, b"access-control-request-method") or b""
+    return (asked.decode(),) if _METHOD.match(asked) else ()
 
 
 def is_preflight(request_headers: Iterable[Header]) -> bool:
