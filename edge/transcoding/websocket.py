@@ -30,6 +30,9 @@ TOO_BIG_CLOSE = 1009
 STATUS_CLOSE = 4000
 """A status other than OK closes with this plus its code, in the range that RFC 6455 leaves to applications."""
 
+CHOSEN_SUBPROTOCOL = "subprotocol"
+"""Key of the state under which an authorizer says which of the offered subprotocols is accepted."""
+
 _REASON_BYTES = 123
 
 
@@ -46,7 +49,9 @@ class SocketExchange(Exchange):
         """Complete the handshake."""
         self.accepted = self.started = True
         headers = [(b"x-request-id", self.request_id.encode())]
-        await self._send({"type": "websocket.accept", "headers": headers})
+        # A browser that offered some goes on only when one of them is chosen.
+        chosen = self.state.get(CHOSEN_SUBPROTOCOL)
+        await self._send({"type": "websocket.accept", "headers": headers, "subprotocol": chosen})
 
     async def receive(self) -> tuple[bytes, bool]:
         """Return the next frame, and True since more may follow; raises `ClientGoneError`."""

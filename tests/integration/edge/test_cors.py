@@ -1,6 +1,9 @@
 """Pages of other origins: those that are named may call, no others."""
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Origin, Subprotocol
 
 from edge.settings import EdgeSettings
 from shared.settings import SettingsError, load
@@ -47,6 +50,26 @@ async def test_what_the_official_sdks_send_from_a_page_is_let_through(auth: Auth
     async with running_edge(auth.address, cors_origins=GAME) as edge:
         told = await edge.options("/v1/chat/completions", headers=asked)
         assert told.headers["access-control-allow-headers"].split(", ") == sent.split(",")
+
+
+async def test_a_page_opens_a_websocket_with_its_key_as_a_subprotocol(auth: Auth, admin_key: str):
+    async with running_edge(auth.address, cors_origins=GAME) as edge:
+        url = str(edge.base_url.join("/api/v0.2/chat/stream")).replace("http", "ws")
+        async with connect(url, origin=Origin(GAME), subprotocols=offered(admin_key)) as client:
+            assert client.subprotocol == "gaia"
+            await client.send('{"message":"hello"}')
+            # It got as far as the service behind, which is away.
+            with pytest.raises(ConnectionClosed) as closed:
+                await client.recv()
+        assert closed.value.rcvd
+        assert closed.value.rcvd.code == 4014
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(url, origin=Origin(GAME), subprotocols=offered("gaia_test_nobody"))
+        assert refused.value.response.status_code == 401
+
+
+def offered(key: str) -> list[Subprotocol]:
+    return [Subprotocol("gaia"), Subprotocol(f"gaia.key.{key}")]
 
 
 @pytest.mark.parametrize("path", ["/health", "/api/v0.2/", "/"])

@@ -24,6 +24,32 @@ def test_the_key_is_found_wherever_a_client_puts_it(headers):
     assert key_of(scope(*headers)) == "K"
 
 
+def handshake(*offered: str) -> dict:
+    return {**scope(), "type": "websocket", "state": {}, "subprotocols": list(offered)}
+
+
+@pytest.mark.parametrize("offered", [("gaia", "gaia.key.K"), ("gaia.key.K", "other", "gaia")])
+def test_a_page_gives_the_key_of_its_websocket_as_a_subprotocol_and_another_one_is_spoken(offered):
+    asked = handshake(*offered)
+    assert key_of(asked) == "K"
+    assert asked["state"] == {"subprotocol": "gaia"}
+
+
+@pytest.mark.parametrize(
+    ("offered", "status"),
+    [(["gaia.key.K"], 400), (["gaia", "gaia.key.K", "gaia.key.L"], 400), (["gaia", "gaia.key."], 401), ([], 401)],
+)
+def test_a_websocket_without_a_key_or_with_two_is_refused(offered, status):
+    with pytest.raises(RpcFailure) as caught:
+        key_of(handshake(*offered))
+    assert caught.value.http_status == status
+
+
+def test_a_subprotocol_is_no_key_of_a_request():
+    with pytest.raises(RpcFailure):
+        key_of({**handshake("gaia", "gaia.key.K"), "type": "http"})
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -141,6 +141,21 @@ async def test_a_handshake_is_authorized_and_its_headers_become_metadata() -> No
             assert json.loads(await client.recv()) == {"name": "n"}
 
 
+async def test_an_authorizer_chooses_a_subprotocol() -> None:
+    def choose(route: Route, scope: Scope) -> list[tuple[str, str]]:
+        assert scope["subprotocols"] == ["secret", "spoken"]
+        scope["state"]["subprotocol"] = "spoken"
+        return []
+
+    async with (
+        running_edge(authorize=choose) as edge,
+        socket(edge, "/v1/talk/n", subprotocols=["secret", "spoken"]) as client,
+    ):
+        assert client.subprotocol == "spoken"
+        await client.send("")
+        assert await received(client) == ([], 1000, "")
+
+
 @pytest.mark.parametrize(
     "headers",
     [
