@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import hpack
 
-from edge.transcoding.transport.http2 import frames
+from shared.http2 import frames
 
 OK = ((":status", "200"), ("content-type", "application/grpc"))
 DONE = (("grpc-status", "0"),)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from edge.transcoding.transport.channel import CallEndedError, Metadata
-from edge.transcoding.transport.http2.codes import ErrorCode, StreamFault, name_of, status_of_reset
 from edge.transcoding.transport.http2.fields import Fields
-from edge.transcoding.transport.http2.messages import PREFIX_BYTES, MessageReader, prefix
+from shared.http2.codes import ErrorCode, StreamFault, name_of, status_of_reset
+from shared.http2.messages import PREFIX_BYTES, MessageReader, prefix
 
 if TYPE_CHECKING:  # each knows the other
     from edge.transcoding.transport.http2.connection import Connection

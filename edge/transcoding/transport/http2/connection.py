@@ -7,13 +7,13 @@ from typing import Protocol, cast
 
 import grpc
 
-from edge.transcoding.transport.http2 import frames
-from edge.transcoding.transport.http2.blocks import BlockReader
 from edge.transcoding.transport.http2.call import WINDOW, Http2Call
-from edge.transcoding.transport.http2.codes import ConnectionFault, ErrorCode, StreamFault, name_of
 from edge.transcoding.transport.http2.fields import FieldDecoder, FieldEncoder
-from edge.transcoding.transport.http2.frames import FrameReader
 from edge.transcoding.transport.http2.keepalive import Keepalive, SilenceWatch
+from shared.http2 import frames
+from shared.http2.blocks import BlockReader
+from shared.http2.codes import ConnectionFault, ErrorCode, StreamFault, name_of
+from shared.http2.frames import FrameReader
 
 CONNECTION_WINDOW = 16 << 20
 """Bytes that a server may send before it hears of their arrival. What one call holds back does not hold others back."""

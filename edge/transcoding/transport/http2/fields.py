@@ -16,7 +16,7 @@ import grpc
 import hpack
 
 from edge.transcoding.transport.channel import Metadata
-from edge.transcoding.transport.http2.codes import (
+from shared.http2.codes import (
     STATUSES,
     ConnectionFault,
     ErrorCode,

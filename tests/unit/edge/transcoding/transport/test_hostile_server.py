@@ -10,8 +10,8 @@ import grpc
 import pytest
 
 from edge.transcoding.transport.channel import Channel
-from edge.transcoding.transport.http2 import frames
-from edge.transcoding.transport.http2.codes import ErrorCode
+from shared.http2 import frames
+from shared.http2.codes import ErrorCode
 from tests.support.raw_http2 import DONE, OK, REPLY, RawConnection, block, data, headers, running_raw_http2
 from tests.support.transports import channel_to
 

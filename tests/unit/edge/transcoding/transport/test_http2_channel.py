@@ -13,12 +13,12 @@ import pytest
 
 from deploy.local.certificates import DevelopmentAuthority
 from edge.transcoding.transport.channel import Call, Channel
-from edge.transcoding.transport.http2 import frames
 from edge.transcoding.transport.http2.channel import ChannelOptions, Http2Channel
-from edge.transcoding.transport.http2.codes import ErrorCode
 from edge.transcoding.transport.http2.keepalive import Keepalive
 from edge.transcoding.transport.http2.subchannel import Backoff
 from edge.transcoding.transport.http2.target import parse_target
+from shared.http2 import frames
+from shared.http2.codes import ErrorCode
 from tests.support.echo_server import SERVICE, EchoServer, running_echo_server
 from tests.support.raw_http2 import RawConnection, running_raw_http2
 from tests.support.transports import channel_to

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.transcoding.transport.http2 import frames
-from edge.transcoding.transport.http2.codes import ConnectionFault, StreamFault
 from edge.transcoding.transport.http2.fields import FieldDecoder, FieldEncoder, timeout_text
-from edge.transcoding.transport.http2.messages import MAX_HELD_MESSAGES, MessageReader, prefix
 from edge.transcoding.transport.http2.subchannel import Backoff
 from edge.transcoding.transport.http2.target import Address, parse_target
+from shared.http2 import frames
+from shared.http2.codes import ConnectionFault, StreamFault
+from shared.http2.messages import MAX_HELD_MESSAGES, MessageReader, prefix
 from tests.support.raw_http2 import OK, block
 
 EXAMPLES = settings(max_examples=60, deadline=None, database=None)

@@ -6,7 +6,7 @@ from collections import deque
 
 import grpc
 
-from edge.transcoding.transport.http2.codes import ErrorCode, StreamFault
+from shared.http2.codes import ErrorCode, StreamFault
 
 MAX_HELD_MESSAGES = 64
 """Messages that are cut out before somebody asks for them; what follows stays as it came."""

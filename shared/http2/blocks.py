@@ -1,7 +1,7 @@
 """Header blocks put together from their frames (RFC 9113, section 4.3), within bounds."""
 
-from edge.transcoding.transport.http2 import frames
-from edge.transcoding.transport.http2.codes import ConnectionFault, ErrorCode
+from shared.http2 import frames
+from shared.http2.codes import ConnectionFault, ErrorCode
 
 MAX_BLOCK_BYTES = 64 << 10
 """Of one header block, compressed, in all its frames."""

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from edge.transcoding.transport.http2.codes import ConnectionFault, ErrorCode
+from shared.http2.codes import ConnectionFault, ErrorCode
 
 DATA: Final = 0x0
 HEADERS: Final = 0x1
