@@ -5,11 +5,7 @@ none either (SETTINGS_HEADER_TABLE_SIZE 0), so that a response's block means the
 what blocks meant by their bytes.
 """
 
-import base64
-import binascii
-import re
 from dataclasses import dataclass
-from typing import TypeVar
 from urllib.parse import unquote
 
 import grpc
@@ -23,22 +19,18 @@ from shared.http2.codes import (
     StreamFault,
     status_of_http,
 )
-
-K = TypeVar("K")
-V = TypeVar("V")
+from shared.http2.literals import CONTENT_TYPE, MetadataEncoder, decode_metadata, indexed, keep, literal, string
 
 USER_AGENT = b"grpc-python-http2/1.0"
 ACCEPTED_ENCODINGS = b"identity,deflate,gzip"
 
-_KEPT_NAMES = 256
 _KEPT_TIMEOUTS = 256
 _KEPT_BLOCKS = 512
 _KEPT_BLOCK_BYTES = 512
-_NAME = re.compile(r"[0-9a-z_.-]+\Z")
 # RFC 7541, appendix A: names and fields of the static table.
 _METHOD_POST = b"\x83"
 _SCHEME = {False: b"\x86", True: b"\x87"}
-_PATH, _AUTHORITY, _CONTENT_TYPE, _USER_AGENT = 4, 1, 31, 58
+_PATH, _AUTHORITY, _USER_AGENT = 4, 1, 58
 # They are the transport's, and no metadata.
 _OWN = frozenset(
     (b"content-type", b"grpc-encoding", b"grpc-accept-encoding", b"grpc-status", b"grpc-message", b"te", b"trailer")
@@ -49,50 +41,32 @@ class FieldEncoder:
     """Encodes the headers of requests to one server, of which `authority` is the name."""
 
     def __init__(self, authority: str, *, secure: bool) -> None:
-        self._start = _METHOD_POST + _SCHEME[secure] + _indexed(_AUTHORITY, authority.encode())
+        self._start = _METHOD_POST + _SCHEME[secure] + indexed(_AUTHORITY, authority.encode())
         self._end = b"".join(
             (
-                _indexed(_CONTENT_TYPE, b"application/grpc"),
-                _indexed(_USER_AGENT, USER_AGENT),
-                _literal(b"te") + _string(b"trailers"),
-                _literal(b"grpc-accept-encoding") + _string(ACCEPTED_ENCODINGS),
+                indexed(CONTENT_TYPE, b"application/grpc"),
+                indexed(_USER_AGENT, USER_AGENT),
+                literal(b"te") + string(b"trailers"),
+                literal(b"grpc-accept-encoding") + string(ACCEPTED_ENCODINGS),
             )
         )
-        self._names: dict[str, bytes] = {}
+        self._metadata = MetadataEncoder()
         self._timeouts: dict[float, bytes] = {}
 
     def of_method(self, path: str) -> bytes:
         """Return what all requests to a method have in common."""
-        return self._start + _indexed(_PATH, path.encode()) + self._end
+        return self._start + indexed(_PATH, path.encode()) + self._end
 
     def encode(self, method: bytes, timeout: float | None, metadata: Metadata) -> bytes:
         """Return a request's block; raises ValueError for metadata that are none."""
         parts = [method]
         if timeout is not None:
             parts.append(self._timeouts.get(timeout) or self._timeout(timeout))
-        names = self._names
-        for name, value in metadata:
-            parts.append(names.get(name) or self._name(name))
-            if isinstance(value, bytes):
-                data = base64.b64encode(value).rstrip(b"=")
-            elif value.isascii() and value.isprintable():
-                data = value.encode()
-            else:
-                raise ValueError(f"metadata {name}: a value is printable ASCII")
-            size = len(data)
-            parts.append(_SIZES[size] if size < 127 else _integer(size, 0, 7))
-            parts.append(data)
+        parts.append(self._metadata.encode(metadata))
         return b"".join(parts)
 
-    def _name(self, name: str) -> bytes:
-        if not _NAME.match(name):
-            raise ValueError("metadata: a name is of a-z, 0-9, '-', '_' and '.'")
-        return _keep(self._names, name, _literal(name.encode()), _KEPT_NAMES)
-
     def _timeout(self, timeout: float) -> bytes:
-        return _keep(
-            self._timeouts, timeout, _literal(b"grpc-timeout") + _string(timeout_text(timeout)), _KEPT_TIMEOUTS
-        )
+        return keep(self._timeouts, timeout, literal(b"grpc-timeout") + string(timeout_text(timeout)), _KEPT_TIMEOUTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +111,7 @@ class FieldDecoder:
         except hpack.HPACKError as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"a header block that is none: {error}") from error
         if len(block) <= _KEPT_BLOCK_BYTES:
-            _keep(self._known, block, fields, _KEPT_BLOCKS)
+            keep(self._known, block, fields, _KEPT_BLOCKS)
         return fields
 
 
@@ -160,7 +134,7 @@ def fields_of(headers: list[tuple[bytes, bytes]]) -> Fields:
             if status is None:
                 status, message = grpc.StatusCode.UNKNOWN, message or b"the server ended the call by an unknown status"
         elif name not in _OWN and not name.startswith(b":"):
-            metadata.append(_metadata(name, value))
+            metadata.append(decode_metadata(name, value))
     return Fields(
         interim=http_status.startswith(b"1"),
         refusal=_refusal(http_status, content_type) if http_status and status is None else None,
@@ -180,16 +154,6 @@ def timeout_text(seconds: float) -> bytes:
     return b"99999999S"
 
 
-def _metadata(name: bytes, value: bytes) -> tuple[str, str | bytes]:
-    text = name.decode("latin-1")
-    if not name.endswith(b"-bin"):
-        return text, value.decode("utf-8", "replace")
-    try:
-        return text, base64.b64decode(value + b"=" * (-len(value) % 4))
-    except binascii.Error:
-        return text, b""
-
-
 def _refusal(http_status: bytes, content_type: bytes) -> tuple[grpc.StatusCode, str] | None:
     if http_status == b"200" and content_type.startswith(b"application/grpc"):
         return None
@@ -201,42 +165,3 @@ def _refusal(http_status: bytes, content_type: bytes) -> tuple[grpc.StatusCode, 
 
 def _is_number(value: bytes) -> bool:
     return value.isdigit() and len(value) < 6
-
-
-def _keep(kept: dict[K, V], key: K, value: V, most: int) -> V:
-    # What is needed often is back at once.
-    if len(kept) >= most:
-        kept.clear()
-    kept[key] = value
-    return value
-
-
-def _indexed(index: int, value: bytes) -> bytes:
-    """Return a field whose name is in the static table; RFC 7541, section 6.2.2."""
-    return _integer(index, 0, 4) + _string(value)
-
-
-def _literal(name: bytes) -> bytes:
-    """Return the name of a field; its value is to follow."""
-    return b"\x00" + _string(name)
-
-
-def _string(value: bytes) -> bytes:
-    return _integer(len(value), 0, 7) + value
-
-
-def _integer(value: int, first: int, bits: int) -> bytes:
-    """Return an integer with a prefix of so many bits; RFC 7541, section 5.1."""
-    most = (1 << bits) - 1
-    if value < most:
-        return bytes((first | value,))
-    out = bytearray((first | most,))
-    value -= most
-    while value >= 128:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-_SIZES = tuple(bytes((size,)) for size in range(127))
