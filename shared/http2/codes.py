@@ -26,7 +26,7 @@ class ErrorCode(enum.IntEnum):
 
 
 class ConnectionFault(Exception):
-    """What a server sent that ends its connection: the code to tell it, and what was wrong."""
+    """What a peer sent that ends its connection: the code to tell it, and what was wrong."""
 
     def __init__(self, code: ErrorCode, reason: str) -> None:
         super().__init__(reason)
@@ -35,7 +35,7 @@ class ConnectionFault(Exception):
 
 
 class StreamFault(Exception):
-    """What a server sent that ends one call: the code to tell it, and the call's status."""
+    """What a peer sent that ends one call: the code to tell it, and the call's status."""
 
     def __init__(self, code: ErrorCode, status: grpc.StatusCode, reason: str) -> None:
         super().__init__(reason)

@@ -46,7 +46,7 @@ _TWO_NUMBERS = struct.Struct(">LL")
 
 
 class FrameReader:
-    """Cuts what a server sends into frames, however it arrives; keeps at most one incomplete frame."""
+    """Cuts what a peer sends into frames, however it arrives; keeps at most one incomplete frame."""
 
     def __init__(self, max_frame_bytes: int) -> None:
         self._max = max_frame_bytes
@@ -87,7 +87,7 @@ def frame_head(kind: int, flags: int, stream: int, size: int) -> bytes:
 
 
 def window_update(stream: int, increment: int) -> bytes:
-    """Return the frame that lets the server send more, on a stream or, for 0, on the connection."""
+    """Return the frame that lets the peer send more, on a stream or, for 0, on the connection."""
     return _HEAD.pack(0, 4, WINDOW_UPDATE, 0, stream) + _NUMBER.pack(increment)
 
 
@@ -101,9 +101,21 @@ def settings(values: dict[int, int]) -> bytes:
     return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(name, value) for name, value in values.items()))
 
 
-def goaway(code: ErrorCode, reason: str = "") -> bytes:
-    """Return the frame that ends a connection; a client tells of no stream that it took, having taken none."""
-    return frame(GOAWAY, 0, 0, _TWO_NUMBERS.pack(0, code) + reason.encode()[:256])
+def goaway(code: ErrorCode, reason: str = "", last: int = 0) -> bytes:
+    """Return the frame that ends a connection; `last` is the last stream that was taken, of which a client has none."""
+    return frame(GOAWAY, 0, 0, _TWO_NUMBERS.pack(last, code) + reason.encode()[:256])
+
+
+def headers(stream: int, block: bytes, max_frame_bytes: int, flags: int = 0) -> bytes:
+    """Return a header block in as many frames as it needs."""
+    if len(block) <= max_frame_bytes:
+        return frame(HEADERS, flags | END_HEADERS, stream, block)
+    parts = [frame(HEADERS, flags, stream, block[:max_frame_bytes])]
+    for start in range(max_frame_bytes, len(block), max_frame_bytes):
+        last = start + max_frame_bytes >= len(block)
+        piece = block[start : start + max_frame_bytes]
+        parts.append(frame(CONTINUATION, END_HEADERS if last else 0, stream, piece))
+    return b"".join(parts)
 
 
 def read_settings(payload: bytes) -> Iterator[tuple[int, int]]:
@@ -122,7 +134,7 @@ def read_number(payload: bytes, name: str) -> int:
 
 
 def read_goaway(payload: bytes) -> tuple[int, int, str]:
-    """Return the last stream that the server took, its error code and its reason; raises `ConnectionFault`."""
+    """Return the last stream that the peer took, its error code and its reason; raises `ConnectionFault`."""
     if len(payload) < _TWO_NUMBERS.size:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a GOAWAY frame of {len(payload)} bytes")
     last, code = _TWO_NUMBERS.unpack_from(payload)

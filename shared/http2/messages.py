@@ -12,6 +12,7 @@ MAX_HELD_MESSAGES = 64
 """Messages that are cut out before somebody asks for them; what follows stays as it came."""
 
 PREFIX_BYTES = 5
+ACCEPTED_ENCODINGS = ("identity", "deflate", "gzip")
 _PREFIX = struct.Struct(">BL")
 # zlib's names for its formats: RFC 1952, and RFC 1950 that gRPC calls deflate.
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
@@ -36,7 +37,7 @@ class MessageReader:
         """Say how compressed messages are; raises `StreamFault` for what is not known."""
         if encoding != "identity" and encoding not in _WINDOWS:
             raise StreamFault(
-                ErrorCode.CANCEL, grpc.StatusCode.INTERNAL, "the server compresses messages in a way not asked for"
+                ErrorCode.CANCEL, grpc.StatusCode.INTERNAL, "messages are compressed in a way not asked for"
             )
         self._encoding = encoding
 

@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
         size, data = len(block), call.outgoing
         length = len(data)
         if size > self._max_frame:
-            self._write_block(number, block)
+            self._transport.write(frames.headers(number, block, self._max_frame))
         elif (
             call.ends and length <= self._max_frame and length <= self._send_window and length <= self._initial_window
         ) and not self._paused:
@@ -418,15 +418,6 @@ class Connection(asyncio.Protocol):
             self.send(call)
 
     # What follows from them.
-
-    def _write_block(self, number: int, block: bytes) -> None:
-        parts, most = [], self._max_frame
-        for start in range(0, len(block), most):
-            piece = block[start : start + most]
-            kind = frames.CONTINUATION if start else frames.HEADERS
-            flags = frames.END_HEADERS if start + most >= len(block) else 0
-            parts.append(frames.frame(kind, flags, number, piece))
-        self._transport.write(b"".join(parts))
 
     def _send_blocked(self) -> None:
         # Who is stopped again goes to the end of the line.

@@ -20,9 +20,9 @@ from shared.http2.codes import (
     status_of_http,
 )
 from shared.http2.literals import CONTENT_TYPE, MetadataEncoder, decode_metadata, indexed, keep, literal, string
+from shared.http2.messages import ACCEPTED_ENCODINGS
 
 USER_AGENT = b"grpc-python-http2/1.0"
-ACCEPTED_ENCODINGS = b"identity,deflate,gzip"
 
 _KEPT_TIMEOUTS = 256
 _KEPT_BLOCKS = 512
@@ -47,7 +47,7 @@ class FieldEncoder:
                 indexed(CONTENT_TYPE, b"application/grpc"),
                 indexed(_USER_AGENT, USER_AGENT),
                 literal(b"te") + string(b"trailers"),
-                literal(b"grpc-accept-encoding") + string(ACCEPTED_ENCODINGS),
+                literal(b"grpc-accept-encoding") + string(",".join(ACCEPTED_ENCODINGS).encode()),
             )
         )
         self._metadata = MetadataEncoder()
