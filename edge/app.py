@@ -53,8 +53,8 @@ from shared.metrics import identity_metrics, limiter_metrics, serving_metrics
 from shared.rates.limiter import RateLimiter
 from shared.rpc.channel import connect
 from shared.rpc.mesh import following, mesh_identity, reporting
-from shared.rpc.server import MAX_MESSAGE_BYTES
 from shared.rpc.tls import load_certificates
+from shared.rpc.transports import MAX_MESSAGE_BYTES
 
 CONTRACTS: Mapping[str, tuple[FileDescriptor, ...]] = {
     "auth": (

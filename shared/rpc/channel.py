@@ -5,8 +5,8 @@ import json
 import grpc
 
 from shared.rpc.renewing import RenewingChannel
-from shared.rpc.server import MAX_MESSAGE_BYTES
 from shared.rpc.tls import Certificates
+from shared.rpc.transports import MAX_MESSAGE_BYTES
 
 _SERVICE_CONFIG = json.dumps(
     {

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from shared import telemetry
 from shared.errors import GaiaError
 from shared.rpc.callers import CallerInterceptor
 from shared.rpc.tls import Certificates
+from shared.rpc.transports import Kind, transport
 from shared.settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
 
-MAX_MESSAGE_BYTES = 48 * 1024 * 1024
-"""Room for a request body of 32 MiB with what surrounds it."""
 PROBE_SECONDS = 0.7
 """A dependency that takes longer to answer a health probe counts as down; leaves room in the edge's one second."""
 
@@ -95,7 +94,7 @@ class RpcServer:
     """A server that is built, started, and drained. `address` is where it listens, once started.
 
     `register` adds the servicers; `services` are their descriptors, for health and reflection. With `tls`, callers need
-    a certificate with one of the names that may call.
+    a certificate with one of the names that may call. `kind` is what carries the calls.
     """
 
     def __init__(
@@ -108,41 +107,30 @@ class RpcServer:
         probes: Mapping[str, Probe],
         max_concurrent_calls: int = 2000,
         tls: ServerTls | None = None,
+        kind: Kind = "http2",
     ) -> None:
         self._tls = tls
-        self._server = grpc.aio.server(
-            interceptors=[*_tracing(), *([CallerInterceptor(tls.callers, tls.speakers)] if tls else ()), *interceptors],
-            maximum_concurrent_rpcs=max_concurrent_calls,
-            options=[
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_metadata_size", 32 * 1024),
-                # Two servers on one port would share calls silently; the second one must fail.
-                ("grpc.so_reuseport", 0),
-                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-            ],
-        )
+        speaking = [CallerInterceptor(tls.callers, tls.speakers)] if tls else []
+        self._transport = transport(kind, [*_tracing(), *speaking, *interceptors], max_concurrent_calls)
         self._health = Health(probes)
         self._listen = listen
         self._services = services
+        handlers = self._transport.handlers
         for add in register:
-            add(self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = [service.full_name for service in services]
-        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+            add(handlers)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, handlers)
+        names = [*(service.full_name for service in services), health.SERVICE_NAME, reflection.SERVICE_NAME]
+        reflecting = reflection.aio.ReflectionServicer(names)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, handlers)  # type: ignore[no-untyped-call]
         self.address = ""
 
     async def start(self) -> None:
         """Listens and serves. Raises OSError when the address cannot be had."""
+        certificates = None if self._tls is None else self._tls.certificates
         try:
-            if self._tls is None:
-                port = self._server.add_insecure_port(self._listen)
-            else:
-                port = self._server.add_secure_port(self._listen, self._tls.certificates.server_credentials())
-        except RuntimeError as error:
+            port = await self._transport.start(self._listen, certificates)
+        except OSError as error:
             raise OSError(f"GAIA_LISTEN: cannot listen on {self._listen}; is it in use?") from error
-        await self._server.start()
         for service in self._services:
             await self._health.set(service.full_name, health_pb2.HealthCheckResponse.SERVING)
         host = self._listen.rpartition(":")[0]
@@ -152,4 +140,4 @@ class RpcServer:
     async def stop(self, drain_seconds: float) -> None:
         """Reports NOT_SERVING, refuses new calls, and lets those in flight end within the time given."""
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(drain_seconds)
+        await self._transport.stop(drain_seconds)

@@ -88,6 +88,37 @@ class Certificates:
             require_client_authentication=True,
         )
 
+    def server_context(self) -> ssl.SSLContext:
+        """Returns what does as `server_credentials` do, for HTTP/2: each handshake is by the files as they are then."""
+        first = self._server_context()
+        served = (self.generation, first)
+
+        def follow(handshake: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
+            nonlocal served
+            generation = self.refresh()
+            if generation != served[0]:
+                try:
+                    served = (generation, self._server_context())
+                except OSError:
+                    # They were replaced since they were read; the next handshake finds them whole.
+                    logger.warning("certificates cannot be used; the old ones stay")
+            handshake.context = served[1]
+
+        # Called in every handshake, before a certificate is shown or asked for, whether a name was sent or not.
+        first.sni_callback = follow
+        return first
+
+    def _server_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(self._files.authority))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(self._files.certificate, self._files.key)
+        context.set_alpn_protocols(["h2"])
+        # A session that is taken up again would be one of a client whose authority may be trusted no more.
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
+        return context
+
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """Returns credentials for a channel, from the files as they are now."""
         pems = self.pems

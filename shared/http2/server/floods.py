@@ -1,0 +1,24 @@
+"""How much a client may ask for without having anything done."""
+
+from shared.http2.codes import ConnectionFault, ErrorCode
+
+MAX_IDLE_FRAMES = 1_000
+"""In a second on one connection, of frames that ask for an answer, end what they began, or do nothing at all."""
+
+
+class IdleFrames:
+    """Counts what carries nothing: pings, settings, resets, empty data, what is not known."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._since = 0.0
+
+    def add(self, now: float) -> None:
+        """Count one; raises `ConnectionFault` where there are more than are put up with."""
+        if now - self._since >= 1.0:
+            self._since, self._count = now, 0
+        self._count += 1
+        if self._count > MAX_IDLE_FRAMES:
+            raise ConnectionFault(
+                ErrorCode.ENHANCE_YOUR_CALM, "more frames that carry nothing, or take back, than are put up with"
+            )
