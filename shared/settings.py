@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -116,6 +116,8 @@ class CommonSettings(BaseSettings):
     """Where spans are sent by OTLP over HTTP, such as `http://127.0.0.1:4318`; unset, none are made."""
     allow_plaintext: bool = Field(default=False)
     """Listen without TLS on more than loopback, because the network itself is private or encrypted."""
+    rpc_server: Literal["http2", "grpc"] = "http2"
+    """What the services answer with: `http2` is a server of Gaia's own, `grpc` the gRPC library's."""
 
     @property
     def tls_files(self) -> TlsFiles | None:

@@ -94,6 +94,7 @@ async def serving(settings: AuthSettings) -> AsyncIterator[RpcServer]:
         interceptors=[*identity.interceptors(SERVICES), RepeatInterceptor(repeats, CREATING, CREATING_SECRETS)],
         probes={"database": database.ping},
         tls=ServerTls.of(settings, certificates),
+        kind=settings.rpc_server,
     )
     await database.open()
     try:

@@ -198,6 +198,7 @@ async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -
             interceptors=[*identity.interceptors(SERVICES), RepeatInterceptor(repeats, CREATING)],
             probes={"database": database.ping},
             tls=ServerTls.of(settings, certificates),
+            kind=settings.rpc_server,
         )
         await database.open()
         try:
