@@ -25,7 +25,8 @@ _OPTIONS = [
     ("grpc.http2.lookahead_bytes", 1 << 20),
     # A service that is back must be found at once: its absence costs refused calls.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # In spite of its name, the time that an attempt to connect may take. A server that is busy has to get round to it.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),

@@ -29,7 +29,17 @@ class EchoServer:
             options=[("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
             + [(f"grpc.{name}", value) for name, value in options.items()]
         )
-        handlers: dict[str, Any] = {
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self.handlers()),))
+        if credentials is None:
+            port = self._server.add_insecure_port(address)
+        else:
+            port = self._server.add_secure_port(address, credentials)
+        self.address = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+        await self._server.start()
+
+    def handlers(self) -> dict[str, Any]:
+        """Return the methods' handlers by name."""
+        return {
             "Say": grpc.unary_unary_rpc_method_handler(self.say),
             "Fail": grpc.unary_unary_rpc_method_handler(self.fail),
             "Hang": grpc.unary_unary_rpc_method_handler(self.hang),
@@ -39,13 +49,6 @@ class EchoServer:
             "Chat": grpc.stream_stream_rpc_method_handler(self.chat),
             "Deaf": grpc.stream_unary_rpc_method_handler(self.deaf),
         }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        if credentials is None:
-            port = self._server.add_insecure_port(address)
-        else:
-            port = self._server.add_secure_port(address, credentials)
-        self.address = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
-        await self._server.start()
 
     async def stop(self, grace: float | None = None) -> None:
         """Stop listening; calls under way have `grace` seconds."""

@@ -71,10 +71,10 @@ class ServerCall:
 
     async def receive(self) -> bytes | None:
         """Return the next message, None at their end. Raises `StreamFault` for what is none."""
-        if self._message is not None:
-            message, self._message = self._message, None
-            return message
         while not (reader := self._reader):
+            if self._message is not None:
+                message, self._message = self._message, None
+                return message
             if self.cancelled:
                 raise asyncio.CancelledError
             if self.half_closed:
