@@ -29,6 +29,7 @@ from tests.support.edge import running_edge
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import eventually
 
+SERVERS = ("http2", "grpc")
 KEYS = auth_service_pb2.ListSigningKeysRequest()
 
 
@@ -56,10 +57,12 @@ def settings_of(files: TlsFiles) -> dict[str, Path]:
     return {"tls_cert": files.certificate, "tls_key": files.key, "tls_ca": files.authority}
 
 
-@pytest.fixture(scope="module")
-async def auth(postgres: PostgresServer, database: str, authority: DevelopmentAuthority) -> AsyncIterator[Auth]:
+@pytest.fixture(scope="module", params=SERVERS)
+async def auth(
+    postgres: PostgresServer, database: str, authority: DevelopmentAuthority, request: pytest.FixtureRequest
+) -> AsyncIterator[Auth]:
     settings = {**settings_of(files_of(authority, "auth")), "allowed_callers": "edge, auth"}
-    async with running_auth(postgres, database, **settings) as running:
+    async with running_auth(postgres, database, **settings, rpc_server=request.param) as running:
         yield running
 
 
@@ -249,15 +252,16 @@ def test_what_connects_over_http2_is_another_one_when_the_files_have_changed(tmp
     assert renewed.check_hostname
 
 
+@pytest.mark.parametrize("server", SERVERS)
 async def test_renewed_certificates_serve_new_connections_and_calls_in_flight_go_on(
-    postgres: PostgresServer, database: str, tmp_path: Path
+    postgres: PostgresServer, database: str, tmp_path: Path, server: str
 ):
     """The old authority ends with the old certificates, so that only renewed ones can meet."""
     old, new = DevelopmentAuthority(tmp_path / "old"), DevelopmentAuthority(tmp_path / "new")
     live = {name: files_of(old, name) for name in ("auth", "edge")}
     clock = Clock()
     async with contextlib.AsyncExitStack() as stack:
-        settings = {**settings_of(live["auth"]), "allowed_callers": "edge, auth"}
+        settings = {**settings_of(live["auth"]), "allowed_callers": "edge, auth", "rpc_server": server}
         running = await stack.enter_async_context(running_auth(postgres, database, **settings))
         certificates = Certificates(live["edge"], clock)
         channel = await stack.enter_async_context(connect(running.address, certificates))
@@ -282,4 +286,9 @@ async def test_renewed_certificates_serve_new_connections_and_calls_in_flight_go
         assert certificates.generation == 1
         assert x509.load_pem_x509_certificate(certificates.pems.certificate).serial_number == serial
         assert await watch.read() is not grpc.aio.EOF  # still on the connection of before
+        # Those of the authority of before are let in no more, though they trust the new one.
+        left = old.issue("edge")
+        stale = TlsFiles(left.certificate, left.key, tmp_path / "new" / "ca.pem")
+        async with connect(running.address, Certificates(stale)) as stranger:
+            assert await ending(stranger) is grpc.StatusCode.UNAVAILABLE
         watch.cancel()

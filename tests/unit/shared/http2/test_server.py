@@ -118,7 +118,7 @@ async def test_handlers_may_read_and_write_by_their_context() -> None:
         for _ in range(3):
             await context.write(request)
 
-    further = {
+    further: dict[str, Any] = {
         "Read": grpc.stream_stream_rpc_method_handler(read),
         "Written": grpc.unary_stream_rpc_method_handler(written),
     }
@@ -410,7 +410,7 @@ async def test_compressed_requests_are_read_and_bounded(compression: grpc.Compre
         running_own_server() as server,
         grpc.aio.insecure_channel(server.address, compression=compression) as channel,
     ):
-        say = channel.unary_unary(f"/{SERVICE}/Say")
+        say: Any = channel.unary_unary(f"/{SERVICE}/Say")
         assert await say(b"a" * 100_000) == b"a" * 100_000
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await say(bytes(5 << 20))
