@@ -1,6 +1,7 @@
 """What surrounds every handler: the request's id, the log line, and the one mapping from domain errors to gRPC."""
 
 import asyncio
+import inspect
 import logging
 import time
 import uuid
@@ -67,7 +68,8 @@ class _Wrapped:
         behaviour: Any
         if original.response_streaming:
             inner = original.stream_stream if original.request_streaming else original.unary_stream
-            behaviour = _stream(method, inner, meter, refusals)
+            # A few, such as the health protocol's, write by their context and are no generators.
+            behaviour = (_unary if inspect.iscoroutinefunction(inner) else _stream)(method, inner, meter, refusals)
             field = "stream_stream" if original.request_streaming else "unary_stream"
         else:
             inner = original.stream_unary if original.request_streaming else original.unary_unary

@@ -1,5 +1,7 @@
 """What the server reads in a request's headers, and how they are compressed."""
 
+from typing import Any
+
 import grpc
 import hpack
 import pytest
@@ -108,7 +110,7 @@ def test_faults_say_what_is_wrong() -> None:
 
 def test_words_are_encoded_and_cut_between_characters() -> None:
     block = trailers(grpc.StatusCode.NOT_FOUND, "ä" * 10_000, b"")
-    fields = dict(hpack.Decoder(max_header_list_size=1 << 20).decode(block))
+    fields: dict[Any, Any] = dict(hpack.Decoder(max_header_list_size=1 << 20).decode(block))
     message = str(fields["grpc-message"])
     assert len(message) <= MAX_DETAILS_BYTES
     assert message.replace("%C3%A4", "") in ("", "%C3")
