@@ -13,7 +13,7 @@ from shared.http2.blocks import BlockReader
 from shared.http2.codes import ConnectionFault, ErrorCode, StreamFault
 from shared.http2.frames import FrameReader
 from shared.http2.server.call import WINDOW, ServerCall
-from shared.http2.server.floods import IdleFrames
+from shared.http2.server.floods import MAX_IDLE_FRAMES, IdleFrames
 from shared.http2.server.outlet import MAX_FRAME_BYTES, Outlet
 from shared.http2.server.peers import AuthContext, auth_context_of, peer_of
 from shared.http2.server.requests import RequestDecoder
@@ -73,6 +73,8 @@ class ServerConnection(asyncio.Protocol):
         self._blocks = BlockReader()
         self._decoder = RequestDecoder(owner.max_metadata_bytes)
         self._idle = IdleFrames()
+        # As many calls as may run can be taken back at once, where the edge loses its own clients.
+        self._resets = IdleFrames(max(MAX_IDLE_FRAMES, owner.max_streams))
         self._calls: dict[int, ServerCall] = {}
         self._last = 0
         self._final: int | None = None
@@ -176,9 +178,8 @@ class ServerConnection(asyncio.Protocol):
         except ConnectionFault as fault:
             self._break(fault)
             return
-        if self.outlet.paused and self._unread is None and self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
-            self._transport.pause_reading()
-            self._unread = self.loop.call_later(UNREAD_SECONDS, self.abort)
+        if self.outlet.paused:
+            self._wait_for_reader()
 
     def eof_received(self) -> None:
         """Close when the client does."""
@@ -309,7 +310,7 @@ class ServerConnection(asyncio.Protocol):
             self._check_number(number)
         else:
             call.abandon()
-        self._idle.add(self.loop.time())
+        self._resets.add(self.loop.time())
 
     def _on_settings(self, flags: int, number: int, payload: bytes) -> None:
         if number:
@@ -367,6 +368,13 @@ class ServerConnection(asyncio.Protocol):
 
     # What follows from them.
 
+    def _wait_for_reader(self) -> None:
+        """Read no more from a client that leaves too much unread."""
+        transport = self._transport
+        if self._unread is None and transport.get_write_buffer_size() > MAX_UNREAD_BYTES and not transport.is_closing():
+            transport.pause_reading()
+            self._unread = self.loop.call_later(UNREAD_SECONDS, self.abort)
+
     def _open_window(self) -> None:
         if self._window < 0:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the client sent more than it was allowed")
@@ -401,16 +409,16 @@ class ServerConnection(asyncio.Protocol):
         self._transport.write(frames.goaway(fault.code, fault.reason, self._last))
         self._abandon_calls()
         # What the client still sends is not waited for.
-        self._close()
+        self._close(FAREWELL_SECONDS)
 
     def _abandon_calls(self) -> None:
         for call in list(self._calls.values()):
             call.abandon()
 
-    def _close(self) -> None:
+    def _close(self, seconds: float = UNREAD_SECONDS) -> None:
+        """Close when the client has read what is left for it, or so many seconds have passed."""
         self._transport.close()
-        # A client that does not read what is left for it is not waited for long.
-        self._time(FAREWELL_SECONDS, self.abort)
+        self._time(seconds, self.abort)
 
     def _time(self, seconds: float, then: Callable[[], None]) -> None:
         """Do something later; what was to be done before is forgotten."""

@@ -3,13 +3,14 @@
 from shared.http2.codes import ConnectionFault, ErrorCode
 
 MAX_IDLE_FRAMES = 1_000
-"""In a second on one connection, of frames that ask for an answer, end what they began, or do nothing at all."""
+"""In a second on one connection, of frames that ask for an answer or do nothing at all."""
 
 
 class IdleFrames:
-    """Counts what carries nothing: pings, settings, resets, empty data, what is not known."""
+    """Counts what carries nothing: pings, settings, empty data, what is not known; there are `most` in a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_IDLE_FRAMES) -> None:
+        self._most = most
         self._count = 0
         self._since = 0.0
 
@@ -18,7 +19,7 @@ class IdleFrames:
         if now - self._since >= 1.0:
             self._since, self._count = now, 0
         self._count += 1
-        if self._count > MAX_IDLE_FRAMES:
+        if self._count > self._most:
             raise ConnectionFault(
                 ErrorCode.ENHANCE_YOUR_CALM, "more frames that carry nothing, or take back, than are put up with"
             )

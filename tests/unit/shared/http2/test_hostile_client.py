@@ -199,8 +199,8 @@ async def test_a_flood_ends_the_connection(server: OwnEchoServer, flood: str) ->
         await client.until_closed()
 
 
-async def test_requests_that_are_taken_back_at_once_end_the_connection(server: OwnEchoServer) -> None:
-    async with raw_client(server) as client:
+async def test_requests_that_are_taken_back_at_once_end_the_connection() -> None:
+    async with running_own_server(max_concurrent_calls=100) as server, raw_client(server) as client:
         for stream in range(1, 2400, 2):
             client.send(headers(stream, to("Hang")), frames.rst_stream(stream, ErrorCode.CANCEL))
         with suppress(ConnectionError):
