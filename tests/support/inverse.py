@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -28,6 +29,7 @@ KINDS = {
 }
 
 
+@cache
 def segments(count: int, *, literals: tuple[str, ...] = ()) -> st.SearchStrategy[str]:
     """Texts of so many segments; `literals` stand before each."""
     segment = st.text(

@@ -1,6 +1,7 @@
 """Hypothesis strategies: message types of every kind, and messages of them."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from google.protobuf import (
@@ -51,6 +52,24 @@ FIELD_NAMES = (
 TEXTS = ("", "a", "na\u00efve", "\U0001f600", 'quo"te\\', 'colon: ": :', "{[", "\x00\x1f", "1", "true", "null", " x ")
 
 
+# Hypothesis looks a strategy through when it is first drawn from, which takes longer than to draw: each is made once.
+
+
+@cache
+def _sampled(values: tuple[Any, ...]) -> st.SearchStrategy[Any]:
+    return st.sampled_from(values)
+
+
+@cache
+def _several(values: st.SearchStrategy[Any], most: int) -> st.SearchStrategy[list[Any]]:
+    return st.lists(values, max_size=most)
+
+
+@cache
+def _names() -> st.SearchStrategy[list[str]]:
+    return st.lists(_sampled(FIELD_NAMES), max_size=6, unique=True)
+
+
 @dataclass(frozen=True)
 class Contract:
     """A pool with one random file, and the message types in it."""
@@ -69,7 +88,7 @@ class Contract:
 @st.composite
 def contracts(draw: st.DrawFn) -> Contract:
     """One to three message types and two enums, of any syntax, referring to one another and to well-known types."""
-    syntax = draw(st.sampled_from(("proto3", "proto2", "editions")))
+    syntax = draw(_sampled(("proto3", "proto2", "editions")))
     file = descriptor_pb2.FileDescriptorProto(name="random.proto", package="t", syntax=syntax)
     if syntax == "editions":
         file.edition = EDITION_2023
@@ -84,13 +103,13 @@ def contracts(draw: st.DrawFn) -> Contract:
     count = draw(st.integers(1, 3))
     for index in range(count):
         message = file.message_type.add(name=f"M{index}")
-        names = draw(st.lists(st.sampled_from(FIELD_NAMES), max_size=6, unique=True))
+        names = draw(_names())
         for number, name in enumerate(names, 1):
             _add_field(draw, file, message, name, number, count, syntax)
         _add_oneof(draw, message, syntax)
     if syntax == "proto2":
         file.message_type[0].extension_range.add(start=100, end=200)
-        file.extension.add(name="ext", number=100, label=1, extendee=".t.M0", type=draw(st.sampled_from(SCALARS)))
+        file.extension.add(name="ext", number=100, label=1, extendee=".t.M0", type=draw(_sampled(SCALARS)))
         file.extension.add(name="ext_m", number=101, label=3, extendee=".t.M0", type=F.TYPE_MESSAGE, type_name=".t.M0")
     pool = descriptor_pool.DescriptorPool()
     for module in WELL_KNOWN_FILES:
@@ -108,17 +127,17 @@ def _add_field(
     messages: int,
     syntax: str,
 ) -> None:
-    shape = draw(st.sampled_from(("scalar", "scalar", "enum", "message", "known", "map", "group")))
-    field = message.field.add(name=name, number=number, label=draw(st.sampled_from((1, 1, 3))))
+    shape = draw(_sampled(("scalar", "scalar", "enum", "message", "known", "map", "group")))
+    field = message.field.add(name=name, number=number, label=draw(_sampled((1, 1, 3))))
     if draw(st.integers(0, 9)) == 0:
         field.json_name = f"@{name}"
     if shape == "map":
         entry_name = _entry_name(name)
         entry = message.nested_type.add(name=entry_name)
         entry.options.map_entry = True
-        entry.field.add(name="key", number=1, label=1, type=draw(st.sampled_from(MAP_KEYS)))
+        entry.field.add(name="key", number=1, label=1, type=draw(_sampled(MAP_KEYS)))
         value = entry.field.add(name="value", number=2, label=1)
-        _set_type(draw, value, draw(st.sampled_from(("scalar", "enum", "message", "known"))), messages, syntax)
+        _set_type(draw, value, draw(_sampled(("scalar", "enum", "message", "known"))), messages, syntax)
         field.label = F.LABEL_REPEATED
         field.type = F.TYPE_MESSAGE
         field.type_name = f".t.{message.name}.{entry_name}"
@@ -156,16 +175,16 @@ def _entry_name(name: str) -> str:
 
 def _set_type(draw: st.DrawFn, field: Any, shape: str, messages: int, syntax: str) -> None:
     if shape == "scalar":
-        field.type = draw(st.sampled_from(SCALARS))
+        field.type = draw(_sampled(SCALARS))
     elif shape == "enum":
         field.type = F.TYPE_ENUM
         # The null enum is open; a closed type or map value of another syntax may not hold it.
         names = (".t.E", ".t.G", ".google.protobuf.NullValue") if syntax == "proto3" else (".t.E", ".t.G")
-        field.type_name = draw(st.sampled_from(names))
+        field.type_name = draw(_sampled(names))
     else:
         field.type = F.TYPE_MESSAGE
         field.type_name = (
-            draw(st.sampled_from(WELL_KNOWN)) if shape == "known" else f".t.M{draw(st.integers(0, messages - 1))}"
+            draw(_sampled(WELL_KNOWN)) if shape == "known" else f".t.M{draw(st.integers(0, messages - 1))}"
         )
 
 
@@ -204,24 +223,40 @@ INTEGERS: dict[int, tuple[int, int]] = {
 
 def scalar_values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     """Values that a scalar or enum field holds."""
-    if field.type in INTEGERS:
-        low, high = INTEGERS[field.type]
-        return st.one_of(st.sampled_from((low, high, max(low, -1), 0, 1)), st.integers(low, high))
-    if field.type == F.TYPE_DOUBLE:
-        return st.floats()
-    if field.type == F.TYPE_FLOAT:
-        return st.floats(width=32)
-    if field.type == F.TYPE_BOOL:
-        return st.booleans()
-    if field.type == F.TYPE_BYTES:
-        return st.binary(max_size=5)
     if field.type == F.TYPE_ENUM:
         assert field.enum_type is not None
-        known = [value.number for value in field.enum_type.values]
-        return st.sampled_from(known if field.enum_type.is_closed else [*known, 5, -(2**31)])
+        known = tuple(value.number for value in field.enum_type.values)
+        return _sampled(known if field.enum_type.is_closed else (*known, 5, -(2**31)))
+    return _scalars(field.type)
+
+
+@cache
+def _scalars(kind: int) -> st.SearchStrategy[Any]:
+    if kind in INTEGERS:
+        low, high = INTEGERS[kind]
+        return st.one_of(st.sampled_from((low, high, max(low, -1), 0, 1)), st.integers(low, high))
+    if kind == F.TYPE_DOUBLE:
+        return st.floats()
+    if kind == F.TYPE_FLOAT:
+        return st.floats(width=32)
+    if kind == F.TYPE_BOOL:
+        return st.booleans()
+    if kind == F.TYPE_BYTES:
+        return st.binary(max_size=5)
     return st.one_of(st.sampled_from(TEXTS), st.text(max_size=6))
 
 
+@cache
+def _objects() -> st.SearchStrategy[dict[str, Any]]:
+    return st.dictionaries(_sampled(TEXTS), json_like(), max_size=3)
+
+
+@cache
+def _seconds() -> st.SearchStrategy[int]:
+    return st.one_of(st.sampled_from((-62135596800, 253402300799, 0)), st.integers(-(10**10), 10**10))
+
+
+@cache
 def json_like(max_leaves: int = 6) -> st.SearchStrategy[Any]:
     """Values that a Struct may hold."""
     leaves = st.one_of(
@@ -267,7 +302,7 @@ def _fill_field(draw: st.DrawFn, contract: Contract, message: Any, field: FieldD
     if nested is not None and nested.GetOptions().map_entry:
         key_field, value_field = nested.fields_by_name["key"], nested.fields_by_name["value"]
         entries = getattr(message, field.name)
-        for key in draw(st.lists(scalar_values(key_field), max_size=2)):
+        for key in draw(_several(scalar_values(key_field), 2)):
             if value_field.message_type is None:
                 entries[key] = draw(scalar_values(value_field))
             elif depth < 3:
@@ -283,7 +318,7 @@ def _fill_field(draw: st.DrawFn, contract: Contract, message: Any, field: FieldD
             inner.SetInParent()
             fill(draw, contract, inner, depth + 1)
     elif field.is_repeated:
-        getattr(message, field.name).extend(draw(st.lists(scalar_values(field), max_size=3)))
+        getattr(message, field.name).extend(draw(_several(scalar_values(field), 3)))
     else:
         setattr(message, field.name, draw(scalar_values(field)))
 
@@ -291,27 +326,25 @@ def _fill_field(draw: st.DrawFn, contract: Contract, message: Any, field: FieldD
 def _fill_known(draw: st.DrawFn, contract: Contract, message: Any, depth: int) -> None:
     name = message.DESCRIPTOR.name
     if name == "Timestamp":
-        message.seconds = draw(
-            st.one_of(st.sampled_from((-62135596800, 253402300799, 0)), st.integers(-(10**10), 10**10))
-        )
-        message.nanos = draw(st.sampled_from((0, 1, 1000, 999_000_000, 123_456_000, 999_999_999)))
+        message.seconds = draw(_seconds())
+        message.nanos = draw(_sampled((0, 1, 1000, 999_000_000, 123_456_000, 999_999_999)))
     elif name == "Duration":
-        sign = draw(st.sampled_from((1, -1)))
-        message.seconds = sign * draw(st.sampled_from((0, 1, 59, 10**9, 315_575_999_999)))
-        message.nanos = sign * draw(st.sampled_from((0, 1, 1000, 999_000_000, 123_456_789)))
+        sign = draw(_sampled((1, -1)))
+        message.seconds = sign * draw(_sampled((0, 1, 59, 10**9, 315_575_999_999)))
+        message.nanos = sign * draw(_sampled((0, 1, 1000, 999_000_000, 123_456_789)))
     elif name == "FieldMask":
-        message.paths.extend(draw(st.lists(st.sampled_from(("a", "b_c", "d.e_f", "long_name.x")), max_size=2)))
+        message.paths.extend(draw(_several(_sampled(("a", "b_c", "d.e_f", "long_name.x")), 2)))
     elif name == "Struct":
-        message.update(draw(st.dictionaries(st.sampled_from(TEXTS), json_like(), max_size=3)))
+        message.update(draw(_objects()))
     elif name == "ListValue":
-        message.extend(draw(st.lists(json_like(), max_size=3)))
+        message.extend(draw(_several(json_like(), 3)))
     elif name == "Value":
         _fill_value(message, draw(json_like()))
     elif name == "Any":
         if depth < 3 and draw(st.booleans()):
             own = contract.messages[0].full_name
             known = ("google.protobuf.Duration", "google.protobuf.Struct", "google.protobuf.Int64Value", own)
-            inner = new(contract.pool.FindMessageTypeByName(draw(st.sampled_from(known))))
+            inner = new(contract.pool.FindMessageTypeByName(draw(_sampled(known))))
             fill(draw, contract, inner, depth + 1)
             message.type_url = f"type.googleapis.com/{inner.DESCRIPTOR.full_name}"
             message.value = inner.SerializeToString(deterministic=True)
