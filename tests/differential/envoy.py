@@ -16,7 +16,8 @@ from typing import Any
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-from tests.support.process import Process, free_port, until
+from tests.support.ports import free_port
+from tests.support.process import Process, until
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"

@@ -23,8 +23,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.auth.bootstrap import ensure_user_with_key
 from tests.support.auth import new_signing_key
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
-from tests.support.process import Process, free_port, until
+from tests.support.process import Process, until
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = "test"

@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -98,18 +96,3 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: fl
             raise TimeoutError(f"after {seconds:g} s, still not: {what}")
         await asyncio.sleep(POLL_SECONDS)
     return time.perf_counter() - began
-
-
-def free_port() -> int:
-    """Returns a port of the loopback address that nobody listens on.
-
-    It lies below the range from which systems take ports for outgoing connections, so that it stays free meanwhile.
-    """
-    for port in random.sample(range(15_000, 32_000), 200):
-        with socket.socket() as candidate:
-            try:
-                candidate.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no free port between 15000 and 32000")

@@ -10,7 +10,8 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from tests.support.process import Process, free_port, until
+from tests.support.ports import free_port
+from tests.support.process import Process, until
 
 
 class RedisServer:

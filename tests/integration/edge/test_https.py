@@ -11,7 +11,8 @@ import pytest
 from cryptography import x509
 
 from deploy.local.certificates import DevelopmentAuthority, Issued
-from tests.support.process import Process, free_port
+from tests.support.ports import free_port
+from tests.support.process import Process
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]

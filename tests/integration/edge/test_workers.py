@@ -13,7 +13,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.process import Process, free_port
+from tests.support.ports import free_port
+from tests.support.process import Process
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[3]

@@ -4,7 +4,6 @@ import os
 import re
 import select
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -17,6 +16,7 @@ import pytest
 from deploy.local.errors import StackError
 from deploy.local.probe import ProbeError, probe
 from deploy.local.supervisor import Crash, ProcessSpec, Supervisor, Timing
+from tests.support.ports import free_port
 
 FAKE = Path(__file__).with_name("fake_process.py")
 QUICK = Timing(ready=10, first_backoff=0.05, longest_backoff=0.2, healthy=60, stop=5)
@@ -60,12 +60,6 @@ async def supervisors(tmp_path, recorder) -> AsyncIterator[Callable[..., Supervi
     yield make
     for supervisor in made:
         await supervisor.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def fake(name: str, *arguments: str, tier=1, environment=None) -> ProcessSpec:
