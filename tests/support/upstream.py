@@ -107,8 +107,9 @@ def _answers(content_type: str, body: bytes) -> Script:
     """Answers 200 with a body that is no completion."""
 
     async def answer(call: Call, writer: asyncio.StreamWriter) -> None:
-        head = f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n"
-        await _send(writer, head.encode() + body)
+        # Said beforehand, so that nobody sends another request on a connection that is about to end.
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\nconnection: close"
+        await _send(writer, head.encode() + b"\r\n\r\n" + body)
         writer.close()
 
     return answer
