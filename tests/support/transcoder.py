@@ -1,9 +1,12 @@
 """A transcoder in front of the library's backend, over real HTTP."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -12,6 +15,7 @@ from edge.server import protocols
 from edge.transcoding.app import Transcoder
 from tests.support.asgi_server import running_asgi
 from tests.support.library import LibraryBackend, library_service, running_library
+from tests.support.waiting import least
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,24 @@ class Edge:
     url: str
     app: Transcoder
     backend: LibraryBackend
+
+    async def seconds_outlived(self, request: bytes, enough: float) -> float:
+        """Sends a request whose call hangs, and leaves; returns how long the call went on, by `least`."""
+
+        async def measure() -> float:
+            self.backend.hanging.clear()
+            self.backend.cancelled.clear()
+            parts = urlsplit(self.url)
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            writer.write(request)
+            async with asyncio.timeout(5):
+                await self.backend.hanging.wait()
+                writer.close()
+                left = time.monotonic()
+                await self.backend.cancelled.wait()
+            return time.monotonic() - left
+
+        return await least(measure, enough)
 
 
 @asynccontextmanager

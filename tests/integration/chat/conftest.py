@@ -180,8 +180,8 @@ async def refusal(call: Any) -> Refusal:
 
 
 async def until(condition: Callable[[], Awaitable[Any]]) -> None:
-    """Returns when the condition holds; fails after three seconds."""
-    async with asyncio.timeout(3.0):
+    """Returns when the condition holds; fails after ten seconds."""
+    async with asyncio.timeout(10.0):
         while not await condition():  # noqa: ASYNC110 - the row is in another process, which rings no bell
             await asyncio.sleep(0.01)
 

@@ -119,7 +119,7 @@ class TestCalls:
         call = client.completion_call({**ASK, "stream": True})
         await call.read()
         call.cancel()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(5):
             await gone.wait()
         await until(lambda: ledger_of(client))
         [row] = await ledger_of(client)

@@ -247,9 +247,9 @@ class TestFallback:
         async with running_provider() as other:
             other.script = hello
             second = CompatibleEndpoint(id="second", base_url=other.url + "/v1", models=("m",))
-            async with asking(provider_first_token_seconds=0.2, openai_compatible=(second,)) as client:
+            async with asking(provider_first_token_seconds=0.4, openai_compatible=(second,)) as client:
                 events = [event async for event in client.chat.StreamChat(NATIVE, metadata=client.metadata)]
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(5):
                     await ended.wait()
         assert "".join(event.content for event in events if event.type == "content") == "hello"
         assert [event.type for event in events].count("fallback_attempt") == 1

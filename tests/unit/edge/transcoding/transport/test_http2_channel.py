@@ -233,7 +233,7 @@ async def test_a_server_that_answers_pings_is_kept() -> None:
 
     async with (
         running_raw_http2(behave) as address,
-        channel_to(address, keepalive=Keepalive(time=0.02, timeout=0.3)) as channel,
+        channel_to(address, keepalive=Keepalive(time=0.02, timeout=3)) as channel,
     ):
         assert await say(channel, seconds=5) == b"ok"
 
