@@ -5,11 +5,18 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.postgres import PostgresServer, running_server
 
 # Whoever develops here may have a gaia.toml of their own.
 os.environ["GAIA_CONFIG"] = os.devnull
+
+# The same examples in every run, and no clock: what is found by chance, or because a machine is busy, is found by
+# whoever looks for it, with --hypothesis-profile=explore.
+settings.register_profile("explore", database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("steady", settings.get_profile("explore"), derandomize=True)
+settings.load_profile("steady")
 
 
 def pytest_collection_finish() -> None:
