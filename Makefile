@@ -11,6 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
+# 0 runs the tests in one process, as a debugger needs it.
+TEST_PROCESSES ?= 2
 FUZZ_SECONDS ?= 300
 # Code that is checked for types; protos/stubs is generated.
 TYPED := deploy edge services shared tests protos/generate.py
@@ -49,7 +51,7 @@ down: setup ## Stops the platform that runs in .gaia (or GAIA_HOME).
 
 .PHONY: test
 test: $(VENV)/.development ## Everything the tests need, then the tests; ARGS go to pytest.
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.development ## Format, lint, types, imports, contracts, and the files of deploy/.

@@ -3,11 +3,13 @@
 import gc
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.postgres import PostgresServer, running_server
+from tests.support.sharing_out import FromBothEnds
 
 # Whoever develops here may have a gaia.toml of their own.
 os.environ["GAIA_CONFIG"] = os.devnull
@@ -24,6 +26,13 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FromBothEnds:
+    """Shares the tests out where there are several workers."""
+    config.option.loadscopereorder = False
+    return FromBothEnds(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -218,7 +218,7 @@ class TestKeys:
 class TestErrors:
     """Each failure is raised as the SDK's class for it."""
 
-    @pytest.mark.parametrize("key", [api_key.generate(ENVIRONMENT), "sk-ant-not-of-gaia"])
+    @pytest.mark.parametrize("key", [pytest.param(api_key.generate(ENVIRONMENT), id="unknown"), "sk-ant-not-of-gaia"])
     def test_a_bad_key(self, mesh: Mesh, key: str):
         with (
             anthropic.Anthropic(api_key=key, base_url=mesh.url, max_retries=0) as stranger,

@@ -137,7 +137,7 @@ class TestLibrary:
         assert (await caller.get(path)).status_code == 200
         assert (await mesh.admin.get(path)).status_code == 200
 
-    @pytest.mark.parametrize("asset_id", [str(uuid.uuid4()), "nothing", "etc%2fpasswd"])
+    @pytest.mark.parametrize("asset_id", [pytest.param(str(uuid.uuid4()), id="unknown"), "nothing", "etc%2fpasswd"])
     async def test_an_asset_that_never_was_is_404(self, caller: Caller, asset_id: str):
         for reply in (await caller.get(f"{ASSETS}/{asset_id}"), await caller.get(f"{ASSETS}/{asset_id}/download")):
             assert reply.status_code == 404

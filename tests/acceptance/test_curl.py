@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import uuid
 from typing import Any
 
 import pytest
@@ -28,6 +27,10 @@ async def curl(*arguments: str) -> tuple[int, str]:
     assert process.returncode == 0, errors.decode()
     body, _, status = output.decode().rpartition("\n")
     return int(status), body
+
+
+NOBODYS = "0b13a858-a6c5-4fb8-88ee-e56d09a8609e"
+"""An id that nothing has."""
 
 
 @pytest.mark.parametrize(
@@ -75,8 +78,8 @@ async def test_what_is_public_needs_no_key(mesh: Mesh, path: str, found: str):
         ("POST", "/api/v1/assets/generate", IMAGE, 200, '"download_url"'),
         ("GET", "/api/v1/assets", None, 200, '"total"'),
         ("GET", "/api/v1/assets/test", None, 200, '"asset-service"'),
-        ("GET", f"/api/v1/assets/{uuid.uuid4()}", None, 404, '"code":5'),
-        ("DELETE", f"/api/v1/assets/{uuid.uuid4()}", None, 404, '"code":5'),
+        ("GET", f"/api/v1/assets/{NOBODYS}", None, 404, '"code":5'),
+        ("DELETE", f"/api/v1/assets/{NOBODYS}", None, 404, '"code":5'),
         ("POST", "/api/v0.2/chat", {}, 400, "message"),
         ("PATCH", "/api/v0.2/chat", GREET, 405, "POST"),
     ],

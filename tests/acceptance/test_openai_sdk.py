@@ -219,7 +219,7 @@ class TestToolsAndForms:
 class TestErrors:
     """Each failure is raised as the SDK's class for it."""
 
-    @pytest.mark.parametrize("key", [api_key.generate(ENVIRONMENT), "sk-not-of-gaia"])
+    @pytest.mark.parametrize("key", [pytest.param(api_key.generate(ENVIRONMENT), id="unknown"), "sk-not-of-gaia"])
     def test_a_bad_key(self, mesh: Mesh, key: str):
         with (
             openai.OpenAI(api_key=key, base_url=f"{mesh.url}/v1", max_retries=0) as stranger,

@@ -86,7 +86,7 @@ class TestUsers:
         assert reply.status_code == 400
         assert "email" in reply.json()["message"]
 
-    @pytest.mark.parametrize("user_id", [str(uuid.uuid4()), "nobody"])
+    @pytest.mark.parametrize("user_id", [pytest.param(str(uuid.uuid4()), id="unknown"), "nobody"])
     async def test_a_user_that_is_not_there_is_404_in_every_method(self, mesh: Mesh, user_id: str):
         path = f"{USERS}/{user_id}"
         replies = await asyncio.gather(

@@ -3,11 +3,9 @@
 import base64
 import gzip
 import struct
-import time
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable
-from urllib.parse import urlsplit
 
 import brotli  # type: ignore[import-untyped]  # no stubs exist
 import httpx

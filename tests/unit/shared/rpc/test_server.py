@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from shared.errors import NotFound, Unavailable
+from shared.identity.refusals import RefusalCounter
 from shared.rpc.channel import connect
 from shared.rpc.interceptors import CallInterceptor
 from shared.rpc.meter import CallMeter
@@ -50,7 +51,7 @@ async def running(kind: Kind, listen: str = "127.0.0.1:0", meter: CallMeter | No
         listen=listen,
         services=(SERVICE,),
         register=(lambda server: asset_service_pb2_grpc.add_AssetServiceServicer_to_server(make(), server),),
-        interceptors=[CallInterceptor(meter or CallMeter())],
+        interceptors=[CallInterceptor(meter or CallMeter(), RefusalCounter())],
         probes={"database": broken},
         kind=kind,
     )
