@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # each knows the other
 WINDOW = 256 << 10
 """Bytes of one call that a client may send unread; a larger message is let in when it is asked for."""
 
+TURNS = 32
+"""Messages that a handler sends before others have their turn."""
+
 _CUT = "the client ended the call in the middle of a message"
 _OK = grpc.StatusCode.OK
 
@@ -40,6 +43,7 @@ class ServerCall:
     _message: bytes | None = None
     _reader: MessageReader | None = None
     _granted = 0
+    _turns = TURNS
     _reading: asyncio.Future[None] | None = None
     _writing: asyncio.Future[None] | None = None
     _timer: asyncio.TimerHandle | None = None
@@ -100,14 +104,20 @@ class ServerCall:
 
     async def send(self, message: bytes) -> None:
         """Send a message; returns when the client's windows and the socket have let all of it out."""
-        await self._drained()
+        if self.outgoing:
+            await self._drained()
         if self.ended:
             raise asyncio.CancelledError
-        if not self.head_sent:
-            self.send_head(b"")
+        opens, self.head_sent = not self.head_sent, True
         self.outgoing = prefix(message) + message
-        self.connection.outlet.send(self)
-        await self._drained()
+        self.connection.outlet.send(self, opens=opens)
+        if self.outgoing:
+            await self._drained()
+        self._turns -= 1
+        if not self._turns:
+            # A handler that has all of its answers at hand would let nobody else have a turn, nor hear of its end.
+            self._turns = TURNS
+            await asyncio.sleep(0)
 
     async def reply(self, message: bytes, metadata: bytes) -> None:
         """Send the one message of an answer, and end the call with OK."""

@@ -60,14 +60,20 @@ class Outlet:
         self._transport.write(b"".join(parts))
         return True
 
-    def send(self, call: ServerCall) -> None:
-        """Send what a call has to send as far as there is room; the rest follows by itself."""
+    def send(self, call: ServerCall, *, opens: bool = False) -> None:
+        """Send what a call has to send as far as there is room, the headers first where it opens the answer.
+
+        The rest follows by itself.
+        """
         number = call.number
+        head = frames.frame(frames.HEADERS, frames.END_HEADERS, number, HEAD) if opens else b""
         self._blocked.pop(number, None)
         while call.outgoing:
             data = call.outgoing
             room = min(call.send_window, self._window, self._max_frame)
             if room <= 0 or self.paused:
+                if head:
+                    self._transport.write(head)
                 self._blocked[number] = call
                 return
             piece = data[:room]
@@ -75,7 +81,8 @@ class Outlet:
             call.outgoing = memoryview(data)[size:] if size < len(data) else b""
             call.send_window -= size
             self._window -= size
-            self._transport.write(b"".join((frames.frame_head(frames.DATA, 0, number, size), piece)))
+            self._transport.write(b"".join((head, frames.frame_head(frames.DATA, 0, number, size), piece)))
+            head = b""
         call.sent()
 
     def drop(self, number: int) -> None:

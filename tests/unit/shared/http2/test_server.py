@@ -376,6 +376,29 @@ async def test_a_slow_reader_holds_the_handler_back_and_nobody_else(peer: Peer) 
     call.cancel()
 
 
+async def test_a_handler_that_has_all_at_hand_lets_others_have_their_turn() -> None:
+    turns = 0
+
+    async def at_hand(_request: bytes, _context: Any) -> AsyncIterator[bytes]:
+        before = turns
+        for _ in range(200):
+            yield b"x"
+        yield b"%d" % (turns - before)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    further: dict[str, Any] = {"Count": grpc.unary_stream_rpc_method_handler(at_hand)}
+    async with running(further=further) as peer:
+        counting = asyncio.create_task(others())
+        got = await all_of(peer.call("Count", b""))
+        counting.cancel()
+    assert int(got[-1]) >= 5
+
+
 async def test_a_handler_that_does_not_read_holds_the_writer_back(peer: Peer) -> None:
     call = peer.call("Deaf")
     written = 0
