@@ -8,8 +8,8 @@ import grpc
 from shared.http2.literals import CONTENT_TYPE, indexed, literal, string
 from shared.http2.messages import ACCEPTED_ENCODINGS
 
-MAX_DETAILS_BYTES = 8 << 10
-"""Of a status's details as they travel; clients refuse much more, and would see no status at all."""
+MAX_DETAILS_BYTES = 4 << 10
+"""Of a status's details as they travel. gRPC's clients may refuse 8 KiB of metadata, and would see no status at all."""
 
 _ACCEPTED: Final = literal(b"grpc-accept-encoding") + string(",".join(ACCEPTED_ENCODINGS).encode())
 HEAD: Final = b"\x88" + indexed(CONTENT_TYPE, b"application/grpc") + _ACCEPTED
