@@ -195,7 +195,9 @@ class ServerCall:
         self.cancel(fault.status, fault.reason)
 
     def abandon(self) -> None:
-        """Cancel the handler: nobody wants its answer."""
+        """Cancel the handler, once: nobody wants its answer, and what it does at its end is not disturbed."""
+        if self.cancelled:
+            return
         self.cancelled = True
         if not self.ended:
             self.finish()

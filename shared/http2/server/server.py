@@ -26,7 +26,8 @@ class Http2Server:
 
     Of calls that run at once there are at most `max_concurrent_calls`, counting those whose client has left and whose
     handler has not ended yet; what is beyond ends as RESOURCE_EXHAUSTED. Messages are of `max_message_bytes` at most
-    both ways, the metadata of a request of `max_metadata_bytes`.
+    both ways, the metadata of a request of `max_metadata_bytes`. A call holds no more than a window unread, or the one
+    message that its handler waits for.
     """
 
     def __init__(
@@ -88,8 +89,6 @@ class Http2Server:
             await self._until_closed(grace)
         for connection in list(self._connections):
             connection.end_calls(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
-        for task in self._running:
-            task.cancel()
         if self._running:
             await asyncio.wait(list(self._running), timeout=LAST_SECONDS)
         await self._until_closed(LAST_SECONDS)

@@ -545,6 +545,26 @@ async def test_calls_that_take_longer_than_the_server_waits_are_ended_and_told_s
         assert peer.server.cancelled.is_set()
 
 
+async def test_what_a_handler_does_at_its_end_is_not_cut_short_by_the_end_of_the_server() -> None:
+    entered, done = asyncio.Event(), asyncio.Event()
+
+    async def careful(request: bytes, _context: Any) -> bytes:
+        try:
+            entered.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.1)
+            done.set()
+        return request
+
+    async with running(further={"Careful": unary(careful)}) as peer:
+        calling = asyncio.ensure_future(error_of(peer.call("Careful", b"")))
+        await entered.wait()
+        await peer.server.stop(0.05)
+        assert done.is_set()
+        assert (await calling).code() is STATUS.UNAVAILABLE
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_no_call_is_lost_between_a_server_that_ends_and_the_next_one(transport: str) -> None:
     async with running_own_server() as first, channel_to(first.address, transport) as channel:
