@@ -44,6 +44,7 @@ from edge.transcoding.app import Transcoder
 from edge.transcoding.options import CrossOrigin, HeaderRules
 from edge.transcoding.profile import STRICT
 from edge.transcoding.transport.channel import Channel
+from edge.transcoding.transport.grpc_aio import GrpcAioChannel
 from edge.transcoding.transport.http2.channel import ChannelOptions
 from edge.transcoding.transport.http2.keepalive import Keepalive
 from edge.transcoding.transport.http2.subchannel import Backoff
@@ -147,7 +148,10 @@ async def serving(settings: EdgeSettings) -> AsyncIterator[ASGIApp]:
         }
         with loading():
             transcoder = build_transcoder(calls, _noting_routes(authorizer), cross_origin)
-        pages = Pages(HealthReporter(channels, version()), version())
+        ways: dict[str, list[Channel]] = {name: [channel] for name, channel in calls.items()}
+        # Keys are asked about by the stubs of the gRPC library.
+        ways["auth"].append(GrpcAioChannel(channels["auth"]))
+        pages = Pages(HealthReporter(ways, version()), version())
         site = Site(orjson.dumps(gaia_document(transcoder.routes, PROFILE, version())))
         own = CrossOriginPages(Starlette(routes=page_routes(pages, site)), cross_origin)
         yield _traced(Edge(own, transcoder))

@@ -3,12 +3,14 @@
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2
+
+from edge.transcoding.transport.channel import Channel, Method
 
 PROBE_SECONDS = 0.9
 """Longest time for one probe; all run at once, so the whole report takes at most a second."""
@@ -17,7 +19,7 @@ REUSE_SECONDS = 0.5
 
 
 T = TypeVar("T")
-Check = grpc.aio.UnaryUnaryMultiCallable[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse]
+CHECK = "/grpc.health.v1.Health/Check"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,13 @@ class Probe:
 
 
 class HealthReporter:
-    """Asks all services at once, over the gRPC health protocol."""
+    """Asks all services at once, over the gRPC health protocol, by each channel that the edge itself needs them by."""
 
-    def __init__(self, services: Mapping[str, grpc.aio.Channel], version: str) -> None:
-        self._checks = {name: _health_check(channel) for name, channel in services.items()}
+    def __init__(self, services: Mapping[str, Sequence[Channel]], version: str) -> None:
+        self._checks = {
+            name: [channel.method(CHECK, client_streaming=False, server_streaming=False) for channel in channels]
+            for name, channels in services.items()
+        }
         self._version = version
         self._report = _Shared(self._make_report)
         self._ready = _Shared(self._ask_auth)
@@ -78,17 +83,22 @@ class HealthReporter:
 
     async def _probe(self, name: str) -> Probe:
         began = time.perf_counter()
-        service, database = await asyncio.gather(self._check(name, ""), self._check(name, "database"))
+        checks = self._checks[name]
+        database, *serving = await asyncio.gather(
+            self._check(checks[0], "database"), *(self._check(check, "") for check in checks)
+        )
         seconds = time.perf_counter() - began
-        return Probe(seconds, service, None if service else not database)
+        error = next(filter(None, serving), "")
+        return Probe(seconds, error, None if error else not database)
 
-    async def _check(self, name: str, service: str) -> str:
-        request = health_pb2.HealthCheckRequest(service=service)
+    async def _check(self, check: Method, service: str) -> str:
+        request = health_pb2.HealthCheckRequest(service=service).SerializeToString()
         try:
-            answer = await self._checks[name](request, timeout=PROBE_SECONDS)
+            answer = await check(request, timeout=PROBE_SECONDS, metadata=())
         except grpc.aio.AioRpcError as error:
             return "timeout" if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED else "unreachable"
-        return "" if answer.status == health_pb2.HealthCheckResponse.SERVING else "not serving"
+        status = health_pb2.HealthCheckResponse.FromString(answer).status
+        return "" if status == health_pb2.HealthCheckResponse.SERVING else "not serving"
 
 
 class _Shared(Generic[T]):
@@ -110,15 +120,6 @@ class _Shared(Generic[T]):
             return await self._make()
         finally:
             self._made_at = time.monotonic()
-
-
-def _health_check(channel: grpc.aio.Channel) -> Check:
-    check: Check = channel.unary_unary(
-        "/grpc.health.v1.Health/Check",
-        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-        response_deserializer=health_pb2.HealthCheckResponse.FromString,
-    )
-    return check
 
 
 def _describe(probe: Probe) -> dict[str, Any]:
