@@ -6,13 +6,21 @@ from shared.http2.codes import ConnectionFault, ErrorCode
 MAX_BLOCK_BYTES = 64 << 10
 """Of one header block, compressed, in all its frames."""
 MAX_BLOCK_FRAMES = 64
+LEAST_SKIPPED_BYTES = 1 << 10
+"""In a frame, on average, of a block that is read to its end only to be refused."""
 
 
 class BlockReader:
-    """Puts one block together at a time. `open` tells that its end has not come: no other frame may come before."""
+    """Puts one block together at a time. `open` tells that its end has not come: no other frame may come before.
 
-    def __init__(self) -> None:
+    Of a block that is too large the beginning is given, and `cut` is set, where up to `max_skipped` bytes are skipped.
+    """
+
+    def __init__(self, max_skipped: int = 0) -> None:
         self.open = False
+        self.cut = False
+        self._max_skipped = max_skipped
+        self._skipped = 0
         self._bytes = bytearray()
         self._stream = 0
         self._flags = 0
@@ -20,13 +28,14 @@ class BlockReader:
 
     def begin(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         """Take in a HEADERS frame; returns the block where it is whole. Raises `ConnectionFault`."""
+        self.cut = False
         if flags & (frames.PADDED | frames.HAS_PRIORITY):
             payload = frames.without_padding(flags, payload, priority=True)
         if flags & frames.END_HEADERS:
             return payload
         self.open = True
         self._bytes[:] = payload
-        self._stream, self._flags, self._frames = stream, flags, 1
+        self._stream, self._flags, self._frames, self._skipped = stream, flags, 1, 0
         return None
 
     def go_on(self, flags: int, payload: bytes) -> tuple[int, bytes] | None:
@@ -36,9 +45,14 @@ class BlockReader:
         """
         if not self.open:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a CONTINUATION frame outside of a header block")
-        self._bytes += payload
         self._frames += 1
-        if len(self._bytes) > MAX_BLOCK_BYTES or self._frames > MAX_BLOCK_FRAMES:
+        if self.cut or (self._max_skipped and len(self._bytes) + len(payload) > MAX_BLOCK_BYTES):
+            self.cut = True
+            self._skipped += len(payload)
+        else:
+            self._bytes += payload
+        most = MAX_BLOCK_FRAMES + self._skipped // LEAST_SKIPPED_BYTES
+        if len(self._bytes) > MAX_BLOCK_BYTES or self._skipped > self._max_skipped or self._frames > most:
             raise ConnectionFault(
                 ErrorCode.ENHANCE_YOUR_CALM,
                 f"a header block of more than {MAX_BLOCK_BYTES} bytes or {MAX_BLOCK_FRAMES} frames",

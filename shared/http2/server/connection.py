@@ -22,6 +22,8 @@ from shared.http2.server.responses import refusal
 CONNECTION_WINDOW = 16 << 20
 """Bytes that a client may send before it hears of their arrival. What one call holds back does not hold others back."""
 
+MAX_SKIPPED_BYTES = 16 << 20
+"""Of headers that are far too large and are read to their end, so that the other calls of a connection go on."""
 MAX_UNREAD_BYTES = 1 << 20
 """What waits for a client that does not read; then nothing more is read from it."""
 
@@ -70,7 +72,7 @@ class ServerConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self.outlet: Outlet
         self._reader = FrameReader(MAX_FRAME_BYTES)
-        self._blocks = BlockReader()
+        self._blocks = BlockReader(MAX_SKIPPED_BYTES)
         self._decoder = RequestDecoder(owner.max_metadata_bytes)
         self._idle = IdleFrames()
         # As many calls as may run can be taken back at once, where the edge loses its own clients.
@@ -259,6 +261,10 @@ class ServerConnection(asyncio.Protocol):
 
     def _on_block(self, flags: int, number: int, block: bytes) -> None:
         last = bool(flags & frames.END_STREAM)
+        if self._blocks.cut:
+            if not self._decoder.pass_over(block):
+                raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "headers that are too large")
+            block = b""
         if number <= self._last:
             self._on_trailers(number, block, last=last)
             return
@@ -274,7 +280,7 @@ class ServerConnection(asyncio.Protocol):
             self._refuse(number, ErrorCode.REFUSED_STREAM)
             return
         try:
-            head = self._decoder.decode(block)
+            head = self._decoder.too_large() if self._blocks.cut else self._decoder.decode(block)
         except StreamFault as fault:
             self._refuse(number, fault.code)
             return

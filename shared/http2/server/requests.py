@@ -17,6 +17,8 @@ MAX_DECODED_BYTES = 256 << 10
 Pairs = tuple[tuple[str, str | bytes], ...]
 
 _STATIC: Final = ((b"", b""), *((bytes(name), bytes(value)) for name, value in HeaderTable.STATIC_TABLE))
+# The table's size, set to 0; and the bits by which such a field is known.
+_NO_TABLE, _TABLE_SIZE = b"\x20", 0x20
 _KEPT_NAMES = 256
 _KEPT_TIMEOUTS = 256
 # What RFC 9113, section 6.5.2, adds to each field; and, rounded up, what a field of the static table is in all.
@@ -68,6 +70,10 @@ class RequestDecoder:
 
     def __init__(self, max_metadata_bytes: int) -> None:
         self._max = max_metadata_bytes
+        self._too_large = (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            f"received metadata of more than {max_metadata_bytes} bytes",
+        )
         self._decoder = hpack.Decoder(max_header_list_size=MAX_DECODED_BYTES)
         self._names: dict[bytes, str] = {}
         self._timeouts: dict[bytes, float] = {}
@@ -82,11 +88,23 @@ class RequestDecoder:
             large = len(block) + _STATIC_FIELD_BYTES * len(fields) > self._max
         head = self._read(fields)
         if large:
-            head.refusal = (
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"received metadata of more than {self._max} bytes",
-            )
+            head.refusal = self._too_large
         return head
+
+    def too_large(self) -> RequestHead:
+        """Return what stands for headers of which only the beginning was kept."""
+        head = RequestHead("", ())
+        head.refusal = self._too_large
+        return head
+
+    def pass_over(self, block: bytes) -> bool:
+        """Take in a block of which only the beginning is there; returns False where the rest could have a meaning.
+
+        Without a table, there is none that the rest could change.
+        """
+        if block[:1] == _NO_TABLE and block[1:2] and block[1] & 0xE0 != _TABLE_SIZE:
+            self._decoder.header_table_size = 0
+        return self._decoder.header_table_size == 0
 
     def skip(self, block: bytes) -> None:
         """Take in a block that nobody wants to know about; raises `ConnectionFault`."""

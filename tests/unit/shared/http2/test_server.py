@@ -321,6 +321,21 @@ async def test_metadata_beyond_the_limit_are_refused() -> None:
         assert await peer.call("Say", b"x", metadata=[("x-long", "x" * 5000)]) == b"x"
 
 
+async def test_metadata_far_beyond_the_limit_end_their_call_and_no_other() -> None:
+    options = [("grpc.max_metadata_size", 1 << 20)]
+    async with running_own_server() as server, grpc.aio.insecure_channel(server.address, options) as channel:
+        hang: Any = channel.unary_unary(f"/{SERVICE}/Hang")
+        say: Any = channel.unary_unary(f"/{SERVICE}/Say")
+        hanging = hang(b"h")
+        await server.started.wait()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await say(b"", metadata=(("x-long", "x" * 10_000_000),))
+        assert caught.value.code() is STATUS.RESOURCE_EXHAUSTED
+        assert await say(b"x") == b"x"
+        server.release.set()
+        assert await hanging == b"h"
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_more_calls_at_once_than_allowed_are_refused(transport: str) -> None:
     async with running(transport, max_concurrent_calls=2) as peer:
