@@ -139,6 +139,39 @@ WITH call AS MATERIALIZED (
 )
 SELECT call_id, id FROM placed;
 
+-- name: settle_alone
+-- What settle_calls does, for one call without a budget that begins a conversation of its own, and nothing beside it: at
+-- a third of the cost. Returns the call's id; where the call is in the ledger already, changes and returns nothing.
+WITH booked AS (
+    INSERT INTO ledger (id, created_at, user_id, api_key_id, request_id, operation, state, provider, model, is_stream,
+                        input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens,
+                        is_estimate, cost_usd, pricing, first_word_ms, total_ms, error)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, user_id, api_key_id, cost_usd, request_id
+), released AS (
+    DELETE FROM reservations r USING booked WHERE r.id = booked.id
+), balanced AS (
+    INSERT INTO budget_balances AS b (kind, owner, month, spent_usd)
+    SELECT o.kind, o.owner, $22, booked.cost_usd
+    FROM booked, LATERAL (VALUES ('key', api_key_id), ('platform', '00000000-0000-0000-0000-000000000000'),
+                                 ('user', user_id)) AS o (kind, owner)
+    WHERE booked.cost_usd > 0 AND o.owner IS NOT NULL ORDER BY o.kind
+    ON CONFLICT (kind, owner, month) DO UPDATE SET spent_usd = b.spent_usd + excluded.spent_usd
+), made AS (
+    INSERT INTO conversations (id, user_id, origin) SELECT id, user_id, $23::text FROM booked
+), added AS (
+    INSERT INTO chat_messages (conversation_id, role, content, tool_calls, provider, model, input_tokens, output_tokens,
+                               finish_reason, is_complete, request_id, is_searchable)
+    SELECT booked.id, m.role, m.content, m.tool_calls, m.provider, m.model, m.input_tokens, m.output_tokens,
+           m.finish_reason, m.is_complete, booked.request_id, $23 <> 'completion'
+    FROM booked, unnest($24::text[], $25::text[], $26::jsonb[], $27::text[], $28::text[], $29::int[], $30::int[],
+                        $31::text[], $32::bool[]) WITH ORDINALITY
+         AS m (role, content, tool_calls, provider, model, input_tokens, output_tokens, finish_reason, is_complete, n)
+    ORDER BY m.n
+)
+SELECT id FROM booked;
+
 -- name: told_ids
 -- Returns which ids of what a provider keeps were told to a user.
 SELECT id FROM kept_ids WHERE user_id = $1 AND provider = $2 AND id = ANY ($3::text[]);

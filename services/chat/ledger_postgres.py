@@ -16,7 +16,7 @@ import orjson
 from services.chat.conversations_postgres import storable
 from services.chat.deferred import DeferredOpenings
 from services.chat.journal import Journal, left_behind
-from services.chat.ledger import Opening, Settlement
+from services.chat.ledger import Opening, Place, Settlement
 from services.chat.records import Stored
 from services.chat.turn import ToolCall
 from shared.budgets import Refused
@@ -183,24 +183,10 @@ class PostgresLedger:
         return [refused.get(one.id) for one in openings]
 
     async def _settle(self, settlements: Sequence[Settlement]) -> Sequence[Outcome]:
-        exchanges = [(one.opening, one.exchange) for one in settlements if one.exchange is not None]
-        said = [(opening.id, message) for opening, exchange in exchanges for message in exchange.messages]
-        kept = [(one.opening.id, one_id) for one in settlements for one_id in one.entry.kept_ids]
-        answers = [(one.opening.id, one.answer) for one in settlements if one.answer is not None]
-        arguments = (
-            *_columns(settlements, _settled),
-            [opening.id for opening, _ in exchanges],
-            [opening.user_id for opening, _ in exchanges],
-            [exchange.place.value for _, exchange in exchanges],
-            [exchange.conversation_of(opening.id) or opening.id for opening, exchange in exchanges],
-            *_columns(said, _said),
-            [call_id for call_id, _ in answers],
-            [answer for _, answer in answers],
-            [call_id for call_id, _ in kept],
-            [kept_id for _, kept_id in kept],
-        )
         try:
-            rows = await self._database.rows(SQL["settle_calls"], *arguments)
+            if len(settlements) == 1 and await self._settle_alone(settlements[0]):
+                return [settlements[0].opening.id]
+            rows = await self._database.rows(SQL["settle_calls"], *_settling(settlements))
         except asyncpg.ForeignKeyViolationError as error:
             if len(settlements) > 1:
                 raise  # each is written by itself then
@@ -211,6 +197,42 @@ class PostgresLedger:
             return [gone]
         placed = {row["call_id"]: row["id"] for row in rows}
         return [placed.get(one.opening.id) for one in settlements]
+
+    async def _settle_alone(self, one: Settlement) -> bool:
+        """Books a call of the plainest kind; returns False, having done nothing, for any other."""
+        opening, exchange = one.opening, one.exchange
+        if (
+            exchange is None
+            or exchange.place not in (Place.NEW, Place.STATELESS)
+            or opening.amount is not None
+            or one.answer is not None
+            or one.entry.kept_ids
+        ):
+            return False
+        said = [(opening.id, message) for message in exchange.messages]
+        booked = await self._database.row(
+            SQL["settle_alone"], *(get(one) for get in _settled), exchange.place.value, *_columns(said, _said[1:])
+        )
+        return booked is not None
+
+
+def _settling(settlements: Sequence[Settlement]) -> Sequence[object]:
+    exchanges = [(one.opening, one.exchange) for one in settlements if one.exchange is not None]
+    said = [(opening.id, message) for opening, exchange in exchanges for message in exchange.messages]
+    kept = [(one.opening.id, one_id) for one in settlements for one_id in one.entry.kept_ids]
+    answers = [(one.opening.id, one.answer) for one in settlements if one.answer is not None]
+    return (
+        *_columns(settlements, _settled),
+        [opening.id for opening, _ in exchanges],
+        [opening.user_id for opening, _ in exchanges],
+        [exchange.place.value for _, exchange in exchanges],
+        [exchange.conversation_of(opening.id) or opening.id for opening, exchange in exchanges],
+        *_columns(said, _said),
+        [call_id for call_id, _ in answers],
+        [answer for _, answer in answers],
+        [call_id for call_id, _ in kept],
+        [kept_id for _, kept_id in kept],
+    )
 
 
 def _columns(rows: Iterable[Any], getters: Sequence[Callable[[Any], Any]]) -> list[list[Any]]:

@@ -14,7 +14,7 @@ from services.chat.ledger import Entry, Exchange, Opening, Place, Settlement, St
 from services.chat.ledger_postgres import PostgresLedger
 from services.chat.records import Stored
 from services.chat.settings import CompatibleEndpoint
-from services.chat.turn import Role, Usage
+from services.chat.turn import Role, ToolCall, Usage
 from shared.db.idempotency import IdempotencyRecords
 from shared.db.pool import Database
 from shared.errors import Unauthenticated
@@ -219,6 +219,58 @@ class TestStore:
         )
         assert row["commits"] < 10
         assert [row["role"] for row in await client.messages()] == ["user", "assistant"] * 20, "turns stay together"
+
+    @pytest.mark.parametrize("place", [Place.NEW, Place.STATELESS])
+    @pytest.mark.parametrize("cost", ["0.5", "0"])
+    async def test_a_call_that_is_settled_alone_leaves_what_it_leaves_in_a_group(
+        self, client: Client, ledger: PostgresLedger, place: Place, cost: str
+    ):
+        user_id, key_id = await user_of(client), uuid.uuid4()
+        calls = [opening(user_id, api_key_id=key_id, request_id="same", is_stream=True) for _ in range(3)]
+        said = (
+            Stored(Role.USER, "question"),
+            Stored(Role.ASSISTANT, "answer", (ToolCall("i", "n", "{}"),), "p", "m", 1, 2, "stop"),
+        )
+        for call in calls:
+            await ledger.open(call)
+        booked = Entry(State.DONE, "p", "m", Usage(3, 4, 1), Decimal(cost), True, [{"a": 1}], 5, 6)
+        alone, *together = [Settlement(call, booked, Exchange(place, said)) for call in calls]
+        assert await ledger.settle(alone) == calls[0].id
+        assert await asyncio.gather(*map(ledger.settle, together)) == [call.id for call in calls[1:]]
+
+        async def left(call: Opening) -> list[list[tuple[object, ...]]]:
+            queries = (
+                "SELECT * FROM ledger WHERE id = $1",
+                "SELECT * FROM reservations WHERE id = $1",
+                "SELECT * FROM conversations WHERE id = $1",
+                "SELECT * FROM chat_messages WHERE conversation_id = $1 ORDER BY position",
+            )
+            own = {"id", "created_at", "updated_at", "conversation_id", "position"}
+            found = [await client.rows(query, call.id) for query in queries]
+            return [[tuple(value for name, value in row.items() if name not in own) for row in rows] for rows in found]
+
+        rows = [await left(call) for call in calls]
+        assert [len(one) for one in rows[0]] == [1, 0, 1, 2]
+        assert rows[0] == rows[1] == rows[2]
+        balances = await client.rows(
+            "SELECT kind, spent_usd FROM budget_balances WHERE owner IN ($1, $2) ORDER BY kind", user_id, key_id
+        )
+        assert [tuple(row) for row in balances] == (
+            [("key", 3 * Decimal(cost)), ("user", 3 * Decimal(cost))] if cost != "0" else []
+        )
+
+    async def test_a_call_that_was_given_up_comes_home_alone_with_its_conversation(
+        self, client: Client, ledger: PostgresLedger
+    ):
+        past = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
+        opened = opening(await user_of(client), lease_until=past)
+        await ledger.open(opened)
+        await ledger.sweep()
+        assert await ledger.settle(Settlement(opened, entry(), Exchange(Place.NEW, SAID))) == opened.id
+        [row] = await client.rows("SELECT state FROM ledger WHERE id = $1", opened.id)
+        assert row["state"] == "done"
+        assert await spent_by(client) == Decimal("0.5")
+        assert len(await client.messages()) == 2
 
     async def test_a_conversation_that_is_gone_does_not_undo_the_booking(self, client: Client, ledger: PostgresLedger):
         opened = opening(await user_of(client))
