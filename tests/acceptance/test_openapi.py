@@ -132,7 +132,8 @@ def test_whatever_a_stranger_sends_is_answered_as_documented(
         "--phases": "examples,coverage,fuzzing",
         "--mode": "all",
         "--max-examples": "4",
-        "--workers": "2",
+        # Python 3.11 loses count of its recursion when two threads parse at once, as Hypothesis does in each.
+        "--workers": "1",
         "--seed": "1",
         "--generation-database": "none",
         "--report": "ndjson",
