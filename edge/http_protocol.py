@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol, with bounds on what a client may send, and how slowly, before a request begins."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import orjson
@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from edge.departures import Departures
 from edge.http_responses import Responding, busy
 from edge.transcoding.errors import Code
+from shared.http2.gathering import GatheringTransport
 
 # What asks for another protocol, which is not spoken: "h2c" is what Java's own client begins with, for one.
 _UPGRADE_NAMES = frozenset((b"upgrade", b"connection", b"http2-settings"))
@@ -51,7 +52,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first head."""
-        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows the transport's type
+        gathering: Any = GatheringTransport(cast("asyncio.Transport", transport), self.loop)
+        super().connection_made(gathering)
         if self._departures is not None:
             self.flow = _WatchedFlow(self.transport, self._departures)
         self._head_timer = self.loop.call_later(self.head_seconds, self._drop)

@@ -12,6 +12,7 @@ from shared.http2 import frames
 from shared.http2.blocks import BlockReader
 from shared.http2.codes import ConnectionFault, ErrorCode, StreamFault
 from shared.http2.frames import FrameReader
+from shared.http2.gathering import GatheringTransport
 from shared.http2.server.call import WINDOW, ServerCall
 from shared.http2.server.floods import MAX_IDLE_FRAMES, IdleFrames
 from shared.http2.server.outlet import MAX_FRAME_BYTES, Outlet
@@ -69,7 +70,7 @@ class ServerConnection(asyncio.Protocol):
         self.peer = ""
         self.auth_context: AuthContext = {}
         self._owner = owner
-        self._transport: asyncio.Transport
+        self._transport: GatheringTransport
         self.outlet: Outlet
         self._reader = FrameReader(MAX_FRAME_BYTES)
         self._blocks = BlockReader(MAX_SKIPPED_BYTES)
@@ -136,7 +137,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client."""
         # uvloop's transports are none of asyncio's class.
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = GatheringTransport(cast("asyncio.Transport", transport), self.loop)
         self.outlet = Outlet(self._transport)
         self._owner.opened(self)
         tls = transport.get_extra_info("ssl_object")

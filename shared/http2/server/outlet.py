@@ -1,10 +1,10 @@
 """What leaves a connection: as much as the client's windows and the socket take."""
 
-import asyncio
 from collections.abc import Iterable
 
 from shared.http2 import frames
 from shared.http2.codes import ConnectionFault, ErrorCode
+from shared.http2.gathering import GatheringTransport
 from shared.http2.server.call import ServerCall
 from shared.http2.server.responses import HEAD
 
@@ -18,7 +18,7 @@ class Outlet:
     `initial_window` is what a call's window begins with; `paused` tells that the socket's buffer is full.
     """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: GatheringTransport) -> None:
         self._transport = transport
         self._blocked: dict[int, ServerCall] = {}
         self._max_frame = frames.DEFAULT_FRAME_BYTES
