@@ -64,10 +64,11 @@ HTTP_STATUS: Mapping[int, int] = {
 """HTTP status by google.rpc code; the numbers are those of google/rpc/code.proto's comments."""
 
 _DETAILS_KEY = "grpc-status-details-bin"
-# What gRPC's own transport says when a backend cannot be reached or goes away; it names addresses and sockets.
+# What a transport, gRPC's or ours, says when a backend cannot be reached or goes away; it names addresses and sockets.
 _TRANSPORT = re.compile(
     r"ipv[46]:|unix:|failed to connect|connections to all backends|dns resolution|socket closed|goaway|recvmsg"
-    r"|broken pipe|connection reset|stream removed|keepalive|empty address list|too_many_pings|transport",
+    r"|broken pipe|connection reset|stream removed|keepalive|empty address list|too_many_pings|transport"
+    r"|the connection (?:was|broke|has)|the channel was closed|the server refused|wait for a connection",
     re.IGNORECASE,
 )
 _UNREACHABLE = "the service cannot be reached at the moment; try again"

@@ -117,6 +117,8 @@ def test_rich_statuses_that_do_not_parse_are_passed_over() -> None:
     [
         (grpc.StatusCode.UNKNOWN, "Unexpected <class 'ValueError'>: secret"),
         (grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses; last error: ipv4:10.0.0.7:50051"),
+        (grpc.StatusCode.UNAVAILABLE, "the connection was closed"),
+        (grpc.StatusCode.UNAVAILABLE, "the connection broke: Connection timed out"),
         (grpc.StatusCode.UNAVAILABLE, "Socket closed"),
         (grpc.StatusCode.INTERNAL, "Received RST_STREAM; unix:/run/secret.sock"),
     ],
