@@ -25,21 +25,25 @@ class Location:
         return f"{self.prefix}/{path}" if self.prefix else path
 
 
-class BlobStore(Protocol):
+class BlobWriter(Protocol):
+    """Where bytes are put, and taken away. Every method raises Unavailable when the store does not answer."""
+
+    async def write(self, path: str, data: bytes) -> None:
+        """Stores bytes; they are there completely or not at all."""
+
+    async def delete(self, path: str) -> None:
+        """Deletes bytes; there may be none."""
+
+
+class BlobStore(BlobWriter, Protocol):
     """Bytes by path. Every method raises Unavailable when the store does not answer."""
 
     @property
     def location(self) -> Location:
         """Where the bytes are."""
 
-    async def write(self, path: str, data: bytes) -> None:
-        """Stores bytes; they are there completely or not at all."""
-
     async def open(self, path: str, offset: int = 0) -> tuple[int, AsyncGenerator[bytes]]:
         """Returns the size and the bytes from the offset on, in parts of at most `CHUNK_BYTES`, to be closed.
 
         The offset lies before the end, unless it is 0. Raises BlobMissing.
         """
-
-    async def delete(self, path: str) -> None:
-        """Deletes bytes; there may be none."""

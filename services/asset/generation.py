@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from services.asset.blobs import BlobStore
+from services.asset.blobs import BlobWriter
 from services.asset.generators.generator import Charge, GeneratedImage, ImageGenerator, ImageOrder
 from services.asset.library import discard
 from services.asset.media import MediaType, sniff_image
 from services.asset.models import GENERATED, Asset, NewAsset
 from services.asset.requests import GenerationRequest, check_generation
 from services.asset.spending import Admission, Booking, Spending, State
-from services.asset.store import Store
+from services.asset.store import NewAssets
 from shared.errors import BadUpstream, DeadlineExceeded, FailedPrecondition, GaiaError, Unavailable
 from shared.identity.allowed_models import check_model
 from shared.identity.principal import Principal
@@ -49,8 +49,8 @@ class AssetGeneration:
     def __init__(
         self,
         generators: Mapping[str, ImageGenerator],
-        blobs: BlobStore,
-        store: Store,
+        blobs: BlobWriter,
+        store: NewAssets,
         spending: Spending,
         *,
         timeout: float,

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
-from services.asset.blobs import BlobMissing, BlobStore
+from services.asset.blobs import BlobMissing, BlobStore, BlobWriter
 from services.asset.models import Asset
 from services.asset.requests import check_filter
 from services.asset.store import Store
@@ -89,7 +89,7 @@ class AssetLibrary:
         await discard(self._blobs, path)
 
 
-async def discard(blobs: BlobStore, path: str) -> None:
+async def discard(blobs: BlobWriter, path: str) -> None:
     """Deletes bytes that no asset refers to; a failure is logged with their path."""
     try:
         await blobs.delete(path)

@@ -9,7 +9,17 @@ from services.asset.spending import Booking
 from shared.db.paging import Place
 
 
-class Store(Protocol):
+class NewAssets(Protocol):
+    """Where new assets are kept."""
+
+    async def create_asset(self, asset: NewAsset, booking: Booking) -> Asset:
+        """Stores an asset and books what it cost, both or neither.
+
+        Raises NotFound when its user is not there, Unavailable when the store does not answer.
+        """
+
+
+class Store(NewAssets, Protocol):
     """Assets. Every method raises Unavailable when the store does not answer.
 
     `owner` None means: whoever it belongs to.
@@ -17,9 +27,6 @@ class Store(Protocol):
 
     async def ping(self) -> None:
         """Returns when the store answers."""
-
-    async def create_asset(self, asset: NewAsset, booking: Booking) -> Asset:
-        """Stores an asset and books what it cost, both or neither. Raises NotFound when its user is not there."""
 
     async def get_asset(self, asset_id: uuid.UUID, owner: uuid.UUID | None) -> Asset | None:
         """Returns an asset."""

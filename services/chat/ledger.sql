@@ -140,8 +140,8 @@ WITH call AS MATERIALIZED (
 SELECT call_id, id FROM placed;
 
 -- name: settle_alone
--- What settle_calls does, for one call without a budget that begins a conversation of its own, and nothing beside it: at
--- a third of the cost. Returns the call's id; where the call is in the ledger already, changes and returns nothing.
+-- What settle_calls does, for one call without a budget that begins a conversation of its own, and nothing beside it: in
+-- less than half of the time. Returns the call's id; where the call is in the ledger already, changes and returns nothing.
 WITH booked AS (
     INSERT INTO ledger (id, created_at, user_id, api_key_id, request_id, operation, state, provider, model, is_stream,
                         input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens,

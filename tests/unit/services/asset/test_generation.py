@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from functools import partial
@@ -11,14 +11,12 @@ from typing import Any
 
 import pytest
 
-from services.asset.blobs import Location
 from services.asset.generation import KEEPING_SECONDS, AssetGeneration
 from services.asset.generators.generator import Charge, GeneratedImage, ImageOrder, Quote
 from services.asset.models import Asset, NewAsset
 from services.asset.requests import GenerationRequest
 from services.asset.spending import Booking, Opening, Spending, State
 from shared.budgets import Budgets, Limits, Refused
-from shared.db.paging import Place
 from shared.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -68,15 +66,11 @@ class Blobs:
     writing: asyncio.Event = field(default_factory=asyncio.Event)
     may_write: asyncio.Event = field(default_factory=asyncio.Event)
     deletes: bool = True
-    location: Location = field(default=Location("local", "assets", ""))
 
     async def write(self, path: str, data: bytes) -> None:
         self.writing.set()
         await self.may_write.wait()
         self.objects[path] = data
-
-    async def open(self, path: str, offset: int = 0) -> tuple[int, AsyncGenerator[bytes]]:
-        raise NotImplementedError
 
     async def delete(self, path: str) -> None:
         if not self.deletes:
@@ -104,10 +98,6 @@ class Rows:
             raise self.error
         self.booked.append(booking)
 
-    async def ping(self) -> None:
-        if self.error:
-            raise self.error
-
     async def create_asset(self, asset: NewAsset, booking: Booking) -> Asset:
         if self.error:
             raise self.error
@@ -115,20 +105,6 @@ class Rows:
         self.booked.append(booking)
         common = {one.name: getattr(asset, one.name) for one in fields(NewAsset) if one.name != "metadata"}
         return Asset(**common, created_at=dt.datetime.now(dt.UTC))
-
-    async def get_asset(self, asset_id: uuid.UUID, owner: uuid.UUID | None) -> Asset | None:
-        raise NotImplementedError
-
-    async def list_assets(
-        self, owner: uuid.UUID | None, category: str, search: str, after: Place, limit: int
-    ) -> Sequence[Asset]:
-        raise NotImplementedError
-
-    async def count_assets(self, owner: uuid.UUID | None, category: str, search: str) -> int:
-        raise NotImplementedError
-
-    async def delete_asset(self, asset_id: uuid.UUID, owner: uuid.UUID | None) -> str | None:
-        raise NotImplementedError
 
 
 @dataclass
