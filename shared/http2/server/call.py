@@ -8,6 +8,7 @@ import grpc
 from shared.http2 import frames
 from shared.http2.codes import ErrorCode, StreamFault
 from shared.http2.messages import PREFIX_BYTES, MessageReader, prefix
+from shared.http2.receiving import Receiving
 from shared.http2.server.requests import RequestHead
 from shared.http2.server.responses import HEAD, OK_TRAILERS, trailers
 
@@ -24,7 +25,7 @@ _CUT = "the client ended the call in the middle of a message"
 _OK = grpc.StatusCode.OK
 
 
-class ServerCall:
+class ServerCall(Receiving):
     """The stream of one call. The connection tells it what comes; the handler reads, writes and ends it.
 
     `ended` tells that nothing more can be sent: the status was, or the client is gone. `cancelled` tells that the
@@ -41,8 +42,6 @@ class ServerCall:
     window = WINDOW
     outgoing: bytes | memoryview = b""
     _message: bytes | None = None
-    _reader: MessageReader | None = None
-    _granted = 0
     _turns = TURNS
     _reading: asyncio.Future[None] | None = None
     _writing: asyncio.Future[None] | None = None
@@ -215,24 +214,6 @@ class ServerCall:
             self._reader = MessageReader(self._max)
             self._reader.set_encoding(self.head.encoding)
         return self._reader
-
-    def _credit(self, reader: MessageReader) -> None:
-        """Let the client send as much as was read."""
-        taken, reader.taken = reader.taken, 0
-        # What a large message was let in for has been given already.
-        given = min(self._granted, taken)
-        self._granted -= given
-        self._allow(taken - given)
-
-    def _grant(self) -> None:
-        """Let in the rest of a message that is larger than the window."""
-        reader = self._reader
-        if reader is None or reader or not reader.incomplete:
-            return
-        more = reader.missing() - self.window
-        if more > 0:
-            self._granted += more
-            self._allow(more)
 
     def _allow(self, size: int) -> None:
         if size > 0 and not self.ended and not self.half_closed:

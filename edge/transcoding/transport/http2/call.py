@@ -10,6 +10,7 @@ from edge.transcoding.transport.channel import CallEndedError, Metadata
 from edge.transcoding.transport.http2.fields import Fields
 from shared.http2.codes import ErrorCode, StreamFault, name_of, status_of_reset
 from shared.http2.messages import PREFIX_BYTES, MessageReader, prefix
+from shared.http2.receiving import Receiving
 
 if TYPE_CHECKING:  # each knows the other
     from edge.transcoding.transport.http2.connection import Connection
@@ -25,7 +26,7 @@ _CANCELLED = grpc.StatusCode.CANCELLED
 _OK = grpc.StatusCode.OK
 
 
-class Http2Call:
+class Http2Call(Receiving):
     """Implements `channel.Call`. The connection tells it what comes, and asks it for what is to be sent.
 
     `waiting` is told when the call ends before it has a connection.
@@ -46,8 +47,6 @@ class Http2Call:
     _details = ""
     _cancelled = False
     _reply: bytes | None = None
-    _reader: MessageReader | None = None
-    _granted = 0
     _sent_bytes = 0
     _waiter: asyncio.Future[None] | None = None
     _watchers: list[asyncio.Future[None]] | None = None
@@ -321,24 +320,6 @@ class Http2Call:
             if self._reply is not None:
                 self._reader.taken = len(self._reply) + PREFIX_BYTES
         return self._reader
-
-    def _credit(self, reader: MessageReader) -> None:
-        """Let the server send as much as was read."""
-        taken, reader.taken = reader.taken, 0
-        # What a large message was let in for has been given already.
-        given = min(self._granted, taken)
-        self._granted -= given
-        self._allow(taken - given)
-
-    def _grant(self) -> None:
-        """Let in the rest of a message that is larger than the window."""
-        reader = self._reader
-        if reader is None or reader or not reader.incomplete:
-            return
-        more = reader.missing() - self.window
-        if more > 0:
-            self._granted += more
-            self._allow(more)
 
     def _allow(self, size: int) -> None:
         if size > 0 and not self.ended and self.connection is not None:
