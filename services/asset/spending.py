@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from services.asset.generators.generator import Charge, Quote
 from shared import telemetry
 from shared.budgets import Budgets, Limits, Refused, no_price, over_budget
+from shared.db.late import LateWrites
 from shared.errors import Unavailable
 from shared.identity.allowed_models import check_model
 from shared.identity.principal import Principal
@@ -26,7 +27,6 @@ GRACE_SECONDS = 60.0
 """How long after its time is up a generation may still be booked before it counts as interrupted."""
 MAX_LATE = 100
 """Most bookings that wait for a database that is away; those beyond become interrupted calls in the ledger."""
-LATE_SECONDS = 1.0
 BREAK_OFF_SECONDS = 1.0
 """How long the caller of a generation that failed waits for its booking."""
 ADVICE = "ask for a lower quality or a cheaper model"
@@ -109,7 +109,7 @@ class Spending:
         self.budgets = budgets
         self._now = now
         self._running: set[asyncio.Task[None]] = set()
-        self._late: set[asyncio.Task[None]] = set()
+        self._late = LateWrites(MAX_LATE)
 
     async def admit(self, caller: Principal, provider: str, quote: Quote, seconds: float) -> Admission:
         """Admits a generation that may take so many seconds.
@@ -165,30 +165,13 @@ class Spending:
 
     def book_late(self, booking: Booking) -> None:
         """Books a generation when the database is back."""
-        if len(self._late) >= MAX_LATE:
-            logger.error("too many bookings wait for the database; this one will be booked as interrupted")
-            return
-        task = asyncio.get_running_loop().create_task(self._keep_booking(booking))
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
+        self._late.add(lambda: self._ledger.book(booking))
 
     async def drain(self) -> None:
         """Returns when all is booked that can be; what waits for the database is left to be booked as interrupted."""
         if self._running:
             await asyncio.wait(self._running)
-        for task in self._late:
-            task.cancel()
-        if self._late:
-            await asyncio.wait(self._late)
-
-    async def _keep_booking(self, booking: Booking) -> None:
-        while True:
-            await asyncio.sleep(LATE_SECONDS)
-            try:
-                await self._ledger.book(booking)
-            except Unavailable:
-                continue
-            return
+        await self._late.drain()
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)

@@ -1,8 +1,6 @@
 """What a call may cost before it is made, and what it did cost: admission, settlement, and the money in between."""
 
-import asyncio
 import datetime as dt
-import logging
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,16 +17,14 @@ from services.chat.turn import Served, Turn, Usage
 from services.chat.unseen import has_unseen_input, tools_of_the_provider
 from shared import telemetry
 from shared.budgets import Budgets, Limits, no_price, over_budget
+from shared.db.late import LateWrites
 from shared.errors import InvalidArgument, Unavailable, Violation
 from shared.identity import allowed_models
 from shared.identity.principal import Principal
 from shared.rates.tokens import TokenLimit
 
-logger = logging.getLogger(__name__)
-
 MAX_LATE = 1_000
 """Most settlements that wait for a database that is away; those beyond become interrupted calls in the ledger."""
-LATE_SECONDS = 1.0
 
 NOTHING = Decimal(0)
 NO_LIMITS = Limits()
@@ -84,7 +80,7 @@ class Meter:
         self.budgets = budgets
         self.now = now
         self._tokens = tokens
-        self._late: set[asyncio.Task[None]] = set()
+        self._late = LateWrites(MAX_LATE)
 
     async def admit(
         self,
@@ -289,10 +285,7 @@ class Meter:
 
     async def drain(self) -> None:
         """Gives up what still waits for the database; the ledger has it as interrupted then."""
-        for task in self._late:
-            task.cancel()
-        if self._late:
-            await asyncio.wait(self._late)
+        await self._late.drain()
 
     def prices_of(self, model: ModelSpec) -> PriceList:
         """Returns what a model costs now. Raises PermissionDenied where nobody knows, and a budget has to."""
@@ -326,22 +319,11 @@ class Meter:
         return worst
 
     def _settle_late(self, settlement: Settlement) -> None:
-        if len(self._late) >= MAX_LATE:
-            logger.error("too many calls wait for the database; this one will be booked as interrupted")
-            return
-        task = asyncio.get_running_loop().create_task(self._keep_settling(settlement))
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
+        async def settle() -> None:
+            await self.ledger.settle(settlement)
+            await self.ledger.release(settlement.opening.id)
 
-    async def _keep_settling(self, settlement: Settlement) -> None:
-        while True:
-            await asyncio.sleep(LATE_SECONDS)
-            try:
-                await self.ledger.settle(settlement)
-                await self.ledger.release(settlement.opening.id)
-            except Unavailable:
-                continue
-            return
+        self._late.add(settle)
 
 
 def _window(model: ModelSpec) -> int:
