@@ -20,6 +20,7 @@ from shared.identity.throttle import FailureThrottle
 from shared.identity.token import CheckedIdentity, SigningKeys, TokenVerifier
 from shared.identity.wire import decode_principal
 from shared.rpc import peers, status
+from shared.rpc.entering import Enter, entered
 from shared.rpc.metadata import API_KEY, REQUEST_ID
 from shared.rpc.rules import Access, access_table
 
@@ -35,7 +36,6 @@ CONFLICTING_CREDENTIALS = "two different credentials in one call; send one"
 
 _presented: contextvars.ContextVar[str] = contextvars.ContextVar("presented_key")
 
-Enter = Callable[[], Awaitable[None]]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
 
@@ -74,6 +74,8 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             set_principal(None)
             return await continuation(handler_call_details)
         handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
         token, principal = "", None
         try:
             token, key = _credentials(handler_call_details.invocation_metadata)
@@ -85,7 +87,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             principal = await self._principal(token)
             check_scope(principal, access)
         except GaiaError as error:
-            return _entered(handler, self._refusing(error, method, principal, token))
+            return entered(handler, self._refusing(error, method, principal, token))
         set_principal(principal)
         return handler
 
@@ -101,10 +103,10 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
     def _with_key(self, handler: Any, access: Access, method: str) -> Any:
         known = self._keyed.get(method)
         if known is None or known[0] is not handler:
-            known = self._keyed[method] = (handler, _entered(handler, partial(self._enter, access, method)))
+            known = self._keyed[method] = (handler, entered(handler, partial(self._enter, access, method)))
         return known[1]
 
-    async def _enter(self, access: Access, method: str) -> None:
+    async def _enter(self, access: Access, method: str, _context: object) -> None:
         """Checks a key inside of the call, where its own address is known: a wrong key is put down to it."""
         key, principal = _presented.get(), None
         try:
@@ -120,7 +122,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         set_principal(principal)
 
     def _refusing(self, error: GaiaError, method: str, principal: Principal | None, token: str) -> Enter:
-        async def refuse() -> None:
+        async def refuse(_context: object) -> None:
             self._note(error, method, principal, token)
             raise error
 
@@ -229,27 +231,3 @@ def _as_outage(error: grpc.aio.AioRpcError) -> GaiaError:
 def _bearer(header: str) -> str:
     scheme, _, credential = header.partition(" ")
     return credential.strip() if scheme.lower() == "bearer" else ""
-
-
-def _entered(handler: Any, enter: Enter) -> Any:
-    """A handler of the same kind that is entered first; what that raises ends the call."""
-    if handler is None:
-        return None
-    side = "stream" if handler.request_streaming else "unary"
-    field = f"{side}_{'stream' if handler.response_streaming else 'unary'}"
-    behaviour = getattr(handler, field)
-
-    async def unary(request: Any, context: Any) -> Any:
-        await enter()
-        return await behaviour(request, context)
-
-    async def stream(request: Any, context: Any) -> Any:
-        await enter()
-        responses = behaviour(request, context)
-        try:
-            async for response in responses:
-                yield response
-        finally:
-            await responses.aclose()
-
-    return handler._replace(**{field: stream if handler.response_streaming else unary})

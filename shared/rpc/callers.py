@@ -7,13 +7,13 @@ import grpc
 
 from shared.errors import PermissionDenied
 from shared.rpc import peers, status
+from shared.rpc.entering import entered
 
 HEALTH = "/grpc.health."
 """Orchestrators ask with a certificate of the same authority, whatever its name."""
 _NAMES = ("x509_subject_alternative_name", "x509_common_name")
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
-Behaviour = Callable[[Any, Any], Any]
 
 
 class CallerInterceptor(grpc.aio.ServerInterceptor):
@@ -36,35 +36,8 @@ class CallerInterceptor(grpc.aio.ServerInterceptor):
             return handler
         known = self._wrapped.get(method)
         if known is None or known[0] is not handler:
-            known = self._wrapped[method] = (handler, self._wrap(handler))
+            known = self._wrapped[method] = (handler, entered(handler, self._check))
         return known[1]
-
-    def _wrap(self, handler: Any) -> Any:
-        side = "stream" if handler.request_streaming else "unary"
-        if handler.response_streaming:
-            field = f"{side}_stream"
-            return handler._replace(**{field: self._stream(getattr(handler, field))})
-        field = f"{side}_unary"
-        return handler._replace(**{field: self._unary(getattr(handler, field))})
-
-    def _unary(self, behaviour: Behaviour) -> Behaviour:
-        async def call(request: Any, context: Any) -> Any:
-            await self._check(context)
-            return await behaviour(request, context)
-
-        return call
-
-    def _stream(self, behaviour: Behaviour) -> Behaviour:
-        async def call(request: Any, context: Any) -> Any:
-            await self._check(context)
-            responses = behaviour(request, context)
-            try:
-                async for response in responses:
-                    yield response
-            finally:
-                await responses.aclose()
-
-        return call
 
     async def _check(self, context: Any) -> None:
         presented: Mapping[str, Iterable[bytes]] = context.auth_context()
