@@ -24,6 +24,14 @@ from shared.rpc.channel import connect
 from tests.support.auth import Auth
 from tests.support.postgres import PostgresServer
 
+CAT = pb.GenerateAssetRequest(category="image", description="a cat on a wall")
+USAGE = {
+    "input_tokens": 20,
+    "input_tokens_details": {"text_tokens": 20, "image_tokens": 0},
+    "output_tokens": 439,
+    "output_tokens_details": {"text_tokens": 0, "image_tokens": 439},
+    "total_tokens": 459,
+}
 PROVIDER_KEY = "sk-test-4f1d0c9b8a7e6d5c"
 Answer = Callable[[Request], Awaitable[Response]]
 

@@ -20,7 +20,9 @@ from services.asset.generators.public_fetch import PublicFetcher
 from services.asset.server import serving
 from shared.rpc.channel import connect
 from tests.integration.asset.running import (
+    CAT,
     PROVIDER_KEY,
+    USAGE,
     Assets,
     Provider,
     details,
@@ -33,15 +35,6 @@ from tests.integration.asset.running import (
 from tests.support.asgi_server import running_asgi
 from tests.support.auth import Auth
 from tests.support.postgres import PostgresServer
-
-CAT = pb.GenerateAssetRequest(category="image", description="a cat on a wall")
-USAGE = {
-    "input_tokens": 20,
-    "input_tokens_details": {"text_tokens": 20, "image_tokens": 0},
-    "output_tokens": 439,
-    "output_tokens_details": {"text_tokens": 0, "image_tokens": 439},
-    "total_tokens": 459,
-}
 
 
 async def failure(assets: Assets, request: pb.GenerateAssetRequest, metadata: Any, **more: Any) -> Any:

@@ -27,7 +27,9 @@ from services.chat.ledger_postgres import SQL as CHAT_SQL
 from shared.budgets import Limits
 from shared.db.pool import Database
 from tests.integration.asset.running import (
+    CAT,
     PROVIDER_KEY,
+    USAGE,
     Assets,
     Provider,
     details,
@@ -41,14 +43,6 @@ from tests.support.auth import Auth
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import eventually
 
-CAT = pb.GenerateAssetRequest(category="image", description="a cat on a wall")
-USAGE = {
-    "input_tokens": 20,
-    "input_tokens_details": {"text_tokens": 20, "image_tokens": 0},
-    "output_tokens": 439,
-    "output_tokens_details": {"text_tokens": 0, "image_tokens": 439},
-    "total_tokens": 459,
-}
 COST = Decimal("0.01327")
 # 439 image tokens and 2,000 beside them at 30, 1,000 with the 15 bytes of the description at 5 USD a million.
 MOST = Decimal("0.078245")
