@@ -4,6 +4,7 @@ A page of memory that the kernel keeps is enough for that: the file outlives the
 not waited for on its way to the disk, so it does not outlive the machine.
 """
 
+import contextlib
 import datetime as dt
 import fcntl
 import os
@@ -108,21 +109,32 @@ def left_behind(folder: Path) -> Generator[LeftBehind]:
 def _openings(slots: bytes) -> Iterator[Opening]:
     for start in range(0, len(slots), SLOT_BYTES):
         record = slots[start : start + SLOT_BYTES].partition(b"\n")[0]
-        try:
-            [call_id, created_at, user_id, key_id, *words, is_stream] = orjson.loads(record)
-        except ValueError:
-            continue  # a process that was killed while it wrote had dispatched nothing
-        request_id, operation, provider, model = words
-        began = dt.datetime.fromisoformat(created_at)
-        yield Opening(
-            id=uuid.UUID(call_id),
-            created_at=began,
-            lease_until=began,
-            user_id=uuid.UUID(user_id),
-            api_key_id=uuid.UUID(key_id) if key_id else None,
-            request_id=request_id,
-            operation=operation,
-            provider=provider,
-            model=model,
-            is_stream=is_stream,
-        )
+        # A process that was killed while it wrote had dispatched nothing.
+        with contextlib.suppress(ValueError, TypeError):
+            yield _opening(*orjson.loads(record))
+
+
+def _opening(
+    call_id: str,
+    created_at: str,
+    user_id: str,
+    key_id: str | None,
+    request_id: str,
+    operation: str,
+    provider: str,
+    model: str,
+    is_stream: bool,
+) -> Opening:
+    began = dt.datetime.fromisoformat(created_at)
+    return Opening(
+        id=uuid.UUID(call_id),
+        created_at=began,
+        lease_until=began,
+        user_id=uuid.UUID(user_id),
+        api_key_id=uuid.UUID(key_id) if key_id else None,
+        request_id=request_id,
+        operation=operation,
+        provider=provider,
+        model=model,
+        is_stream=is_stream,
+    )

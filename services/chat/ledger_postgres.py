@@ -1,6 +1,7 @@
 """The ledger in Postgres. Writes of many calls share their commits."""
 
 import datetime as dt
+import logging
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
@@ -26,6 +27,8 @@ from shared.db.pool import Database
 from shared.db.queries import load_queries
 from shared.errors import Unauthenticated
 from shared.idempotency import Kept
+
+logger = logging.getLogger(__name__)
 
 SQL = load_queries(Path(__file__).with_name("ledger.sql"))
 # A settlement booked without its conversation, and how its caller is told why.
@@ -164,9 +167,13 @@ class PostgresLedger:
         """Brings what processes left behind in their journals to the other calls that are not in the ledger yet."""
         if self._journals is None:
             return
-        with closing(left_behind(self._journals)) as files:
-            for file in files:
-                await self._database.execute(SQL["take_over_calls"], *_columns(file.openings, _taken_over))
+        try:
+            with closing(left_behind(self._journals)) as files:
+                for file in files:
+                    await self._database.execute(SQL["take_over_calls"], *_columns(file.openings, _taken_over))
+        except OSError as error:
+            # The calls of the database are swept all the same.
+            logger.error("a journal was not read", extra={"cause": type(error).__name__, "file": error.filename})
 
     async def _open(self, openings: Sequence[Opening]) -> Sequence[Refused | None]:
         limited = [one for one in openings if one.amount is not None]

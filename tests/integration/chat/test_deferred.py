@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from services.chat import deferred
-from services.chat.journal import Journal
+from services.chat.journal import SLOT_BYTES, Journal
 from services.chat.ledger import Entry, Opening, Settlement, State, new_call_id
 from services.chat.ledger_postgres import PostgresLedger
 from services.chat.turn import Usage
@@ -155,14 +155,26 @@ async def test_a_torn_record_does_not_keep_the_others_from_being_found(
     ledger: PostgresLedger, store: Database, tmp_path: Path
 ):
     gone = Journal(tmp_path)
-    torn, whole = opening(), opening()
-    gone.write(torn)
-    gone.write(whole)
-    os.pwrite(gone._file, b"\0" * 8, 40)
+    torn, whole = [opening() for _ in range(4)], opening()
+    for call in (*torn, whole):
+        gone.write(call)
+    for slot, rest in enumerate((b"\0" * 8, b"5\n", b'["no id"]\n', b'["x","y","z",null,"r","o","p","m",true]\n')):
+        os.pwrite(gone._file, rest, slot * SLOT_BYTES)
     os.close(gone._file)
     await ledger.sweep()
-    assert await booked(store, torn) is None
+    assert [await booked(store, call) for call in torn] == [None] * 4
     assert await booked(store, whole) is not None
+
+
+async def test_a_journal_that_cannot_be_read_does_not_keep_the_ledger_from_being_swept(
+    ledger: PostgresLedger, store: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "what.calls").mkdir()
+    late = opening(lease_until=dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1), amount=Decimal(0))
+    await ledger.open(late)
+    await ledger.sweep()
+    assert await booked(store, late) is not None
+    assert [record.message for record in caplog.records] == ["a journal was not read"]
 
 
 async def test_without_a_database_that_took_something_just_now_no_call_goes_out(
