@@ -25,6 +25,9 @@ async def sweeping(sweep: Callable[[], Awaitable[int]], seconds: float = SWEEP_S
                     logger.warning("calls were interrupted by the end of their process", extra={"calls": count})
             except Unavailable:
                 logger.info("the ledger was not swept: the database does not answer")
+            except Exception:
+                # What it is, somebody has to see; the next sweep is due all the same.
+                logger.exception("the ledger was not swept")
             # Several processes do it; at different times each finds its share.
             await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - nobody has to guess it
 
