@@ -46,6 +46,8 @@ class MediaCalls:
         if isinstance(begun, bytes):
             yield decode(begun)
             return
+        meter = self._calls.meter
+        asked = asked.telling(meter.prices.at(model.provider, model.id, meter.now()))
         call = _Call(self._calls, begun, asked, model, is_kept=who.once is not None)
         pieces = self._streamed(call, deadline) if asked.is_stream else self._whole(call, deadline)
         async with aclosing(pieces) as made:
@@ -96,18 +98,23 @@ class MediaCalls:
     async def _streamed(self, call: "_Call", deadline: float) -> AsyncGenerator[Piece]:
         asked, model = call.asked, call.model
         overheard = Overheard(asked, model.provider)
-        content_type, held = "", b""
+        given, held = "", b""
         state = State.CANCELLED
         try:
             async with aclosing(self._makers.stream(asked, model, deadline)) as pieces:
-                async for content_type, piece in pieces:
+                async for content_type, chunk in pieces:
                     call.arrived()
+                    given = asked.given(content_type)
+                    piece = overheard.feed(content_type, chunk)
+                    if not piece:
+                        continue
                     call.keeping.add(piece)
-                    overheard.feed(content_type, piece)
                     if held:
-                        yield content_type, held
+                        yield given, held
                     held = piece
-            overheard.end()
+            rest = overheard.end()
+            call.keeping.add(rest)
+            held += rest
             state = State.DONE
         except GaiaError as failure:
             state = State.FAILED
@@ -117,9 +124,9 @@ class MediaCalls:
         finally:
             if state is State.CANCELLED:
                 call.cancelled(overheard.usage or asked.least)
-        await call.done(overheard.usage, content_type)
+        await call.done(overheard.usage, given)
         # The end of a response says that it is whole, which it is once it is booked.
-        yield content_type, held
+        yield given, held
 
 
 class _Call:

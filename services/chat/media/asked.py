@@ -1,7 +1,7 @@
 """A request for something that is no conversation, once it is checked."""
 
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import orjson
 
@@ -56,6 +56,21 @@ class Asked(Protocol):
         """Whether that can be the type of the response."""
         ...
 
+    def telling(self, prices: PriceList | None) -> Self:
+        """Returns the request as it has the provider say what is used; the same one where nothing has to be changed."""
+        ...
+
+    def given(self, content_type: str) -> str:
+        """Returns the type of what the client gets of a response; another one where it asked for no events."""
+        ...
+
+    def content_of(self, event: Any) -> bytes:
+        """Returns what an event (JSON) holds for a client that asked for no events.
+
+        Raises ValueError, TypeError or LookupError for what is no event of this kind.
+        """
+        ...
+
     def usage_of(self, content_type: str, body: bytes) -> Usage | None:
         """Returns what a whole response, or an event of a stream, says that was used; None where it says nothing.
 
@@ -66,6 +81,24 @@ class Asked(Protocol):
     def is_last(self, event: Any) -> bool:
         """Whether an event (JSON) of a stream says that the stream is whole."""
         ...
+
+
+class AsItComes:
+    """Of requests whose responses say by themselves what was used, if at all, and go to the client as they come."""
+
+    __slots__ = ()
+
+    def telling(self, prices: PriceList | None) -> Self:  # noqa: ARG002 - the protocol's
+        """The same."""
+        return self
+
+    def given(self, content_type: str) -> str:
+        """The same."""
+        return content_type
+
+    def content_of(self, event: Any) -> bytes:  # noqa: ARG002 - the protocol's
+        """Nobody asks for it."""
+        return b""
 
 
 def no_bound(model: ModelSpec, what: str, instead: str = "") -> PermissionDenied:

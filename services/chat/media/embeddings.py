@@ -11,7 +11,7 @@ import orjson
 from services.chat.catalogue import ModelSpec
 from services.chat.dialects.json_body import read_object
 from services.chat.media import checks
-from services.chat.media.asked import JSON, read_json
+from services.chat.media.asked import JSON, AsItComes, read_json
 from services.chat.media.kinds import Kind
 from services.chat.pricing import PriceList
 from services.chat.providers.checked import count
@@ -25,7 +25,7 @@ MAX_TOKENS_BESIDE = 16
 
 
 @dataclass(frozen=True)
-class EmbeddingRequest:
+class EmbeddingRequest(AsItComes):
     """Implements `services.chat.media.asked.Asked`."""
 
     body: Mapping[str, Any]

@@ -10,7 +10,7 @@ import orjson
 from services.chat.catalogue import ModelSpec
 from services.chat.dialects.json_body import read_object
 from services.chat.media import checks
-from services.chat.media.asked import EVENTS, JSON, no_bound, read_json
+from services.chat.media.asked import EVENTS, JSON, AsItComes, no_bound, read_json
 from services.chat.media.kinds import Kind
 from services.chat.pricing import PriceList
 from services.chat.providers.checked import count
@@ -30,7 +30,7 @@ _INSTEAD = "gpt-image-2 for a png, webp or jpeg, with a size and a quality that 
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRequest:
+class ImageRequest(AsItComes):
     """Implements `services.chat.media.asked.Asked`."""
 
     body: Mapping[str, Any]

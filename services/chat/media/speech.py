@@ -1,9 +1,10 @@
 """Requests for speech."""
 
+import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -17,14 +18,22 @@ from services.chat.providers.checked import count
 from services.chat.tokens import BYTES_PER_TOKEN
 from services.chat.turn import Usage
 
+SOUND_EVENT = "speech.audio.delta"
 LAST_EVENT = "speech.audio.done"
+_BY_TOKEN = Usage(1, 1, output_audio_tokens=1)
+_TYPES = {"opus": "audio/opus", "aac": "audio/aac", "flac": "audio/flac", "wav": "audio/wav", "pcm": "audio/pcm"}
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """Implements `services.chat.media.asked.Asked`."""
+    """Implements `services.chat.media.asked.Asked`.
+
+    Sound does not say how many tokens it took, events do. Where a model is paid by the token, events are asked for, and
+    a client that did not (`is_unwrapped`) gets the sound that they hold.
+    """
 
     body: Mapping[str, Any]
+    is_unwrapped: bool = False
     kind = Kind.SPEECH
     is_stream = True
 
@@ -46,7 +55,24 @@ class SpeechRequest:
 
     def payload(self, model: ModelSpec) -> bytes:
         """Returns the request."""
-        return orjson.dumps({**self.body, "model": model.id})
+        told = {"stream_format": "sse"} if self.is_unwrapped else {}
+        return orjson.dumps({**self.body, "model": model.id, **told})
+
+    def telling(self, prices: PriceList | None) -> Self:
+        """Has a model that is paid by the token send events."""
+        is_asked = self.body.get("stream_format") == "sse"
+        by_token = prices is not None and prices.knows(_BY_TOKEN) and not prices.knows(self.least)
+        return replace(self, is_unwrapped=True) if by_token and not is_asked else self
+
+    def given(self, content_type: str) -> str:
+        """Sound, unless events were asked for."""
+        if content_type == EVENTS and self.is_unwrapped:
+            return _TYPES.get(self.body.get("response_format") or "", "audio/mpeg")
+        return content_type
+
+    def content_of(self, event: Any) -> bytes:
+        """Returns the sound of an event."""
+        return base64.b64decode(event["audio"], validate=True) if event.get("type") == SOUND_EVENT else b""
 
     def most(self, model: ModelSpec, prices: PriceList) -> Decimal:
         """Characters are counted before; how long a model takes to say them is not known."""
@@ -57,7 +83,7 @@ class SpeechRequest:
     def accepts(self, content_type: str) -> bool:
         """Sound, or events that hold it where they were asked for: not every model has some."""
         if content_type == EVENTS:
-            return bool(self.body.get("stream_format") == "sse")
+            return self.is_unwrapped or bool(self.body.get("stream_format") == "sse")
         return content_type.startswith("audio/") or content_type == "application/octet-stream"
 
     def usage_of(self, content_type: str, body: bytes) -> Usage | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.chat.catalogue import ModelSpec
 from services.chat.media import checks
-from services.chat.media.asked import EVENTS, JSON, no_bound, read_json
+from services.chat.media.asked import EVENTS, JSON, AsItComes, no_bound, read_json
 from services.chat.media.kinds import Kind
 from services.chat.media.lengths import most_milliseconds
 from services.chat.media.payload import Form
@@ -36,7 +36,7 @@ LAST_EVENT = "transcript.text.done"
 
 
 @dataclass(frozen=True, slots=True)
-class TranscriptionRequest:
+class TranscriptionRequest(AsItComes):
     """Implements `services.chat.media.asked.Asked`. `fields` are those of the form beside the model and the file."""
 
     model: str

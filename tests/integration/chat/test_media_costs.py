@@ -1,6 +1,7 @@
 """What embeddings, images and sound cost: booked like chat, and held to the same limits."""
 
 import asyncio
+import base64
 from decimal import Decimal
 from typing import Any
 
@@ -120,6 +121,77 @@ class TestBooking:
         assert [orjson.loads(one[6:]) for one in data.split(b"\n\n") if one] == [partial, last]
         [row] = await ledger_of(client)
         assert (row["is_stream"], row["cost_usd"]) == (True, Decimal("0.0299"))
+
+    async def test_a_voice_that_is_paid_by_the_token_tells_its_tokens_to_the_ledger_and_the_client_hears_sound(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        usage = {"input_tokens": 14, "output_tokens": 101, "total_tokens": 115}
+
+        async def script(exchange: Exchange) -> None:
+            assert exchange.body["stream_format"] == "sse"
+            await exchange.begin()
+            stream = b"".join(
+                b"data: " + orjson.dumps(event) + b"\n\n"
+                for event in (
+                    {"type": "speech.audio.delta", "audio": base64.b64encode(b"ID3 one ").decode()},
+                    {"type": "speech.audio.delta", "audio": base64.b64encode(b"two").decode()},
+                    {"type": "speech.audio.done", "usage": usage},
+                )
+            )
+            # Events in pieces, and the end of the last one left out.
+            for start in range(0, len(stream) - 2, 40):
+                await exchange.send(stream[start : min(start + 40, len(stream) - 2)])
+            await exchange.end()
+
+        openai_upstream.script = script
+        asked = {**SPEAK, "model": "gpt-4o-mini-tts"}
+        assert await body_of(speak(client, asked)) == ("audio/mpeg", b"ID3 one two")
+        assert await body_of(speak(client, {**asked, "response_format": "wav"})) == ("audio/wav", b"ID3 one two")
+        rows = await ledger_of(client)
+        # 14 at 0.6 and 101 at 12 dollars a million.
+        assert [(row["cost_usd"], row["is_estimate"]) for row in rows] == [(Decimal("0.0012204"), False)] * 2
+        assert all(map(adds_up, rows))
+
+    async def test_whoever_asks_a_voice_for_events_gets_them_as_they_are(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        sound = {"type": "speech.audio.delta", "audio": "SUQz"}
+        done = {"type": "speech.audio.done", "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}}
+
+        async def script(exchange: Exchange) -> None:
+            await exchange.begin()
+            await exchange.events(sound, done)
+            await exchange.end()
+
+        openai_upstream.script = script
+        said = speak(client, {**SPEAK, "model": "gpt-4o-mini-tts", "stream_format": "sse"})
+        content_type, data = await body_of(said)
+        assert content_type == "text/event-stream"
+        assert [orjson.loads(one[6:]) for one in data.split(b"\n\n") if one] == [sound, done]
+
+    @pytest.mark.parametrize(
+        "events",
+        [
+            [{"type": "speech.audio.delta", "audio": "SUQz"}],
+            [{"type": "speech.audio.delta", "audio": "no base64!"}, {"type": "speech.audio.done"}],
+            [{"type": "speech.audio.delta"}, {"type": "speech.audio.done"}],
+            [{"type": "speech.audio.done"}],
+            [{"type": "speech.audio.delta", "audio": "SUQz"}, {"type": "error", "error": {"message": "no"}}],
+        ],
+        ids=["cut", "no base64", "no sound", "nothing", "an error"],
+    )
+    async def test_a_voice_whose_events_make_no_whole_sound_fails(
+        self, client: Client, openai_upstream: ScriptedProvider, events: list[Any]
+    ):
+        async def script(exchange: Exchange) -> None:
+            await exchange.begin()
+            await exchange.events(*events)
+            await exchange.end()
+
+        openai_upstream.script = script
+        with pytest.raises(grpc.aio.AioRpcError):
+            await body_of(speak(client, {**SPEAK, "model": "gpt-4o-mini-tts"}))
+        assert [row["state"] for row in await ledger_of(client)] == ["failed"]
 
     async def test_a_caller_who_leaves_ends_the_request_and_what_was_sent_is_booked(
         self, client: Client, openai_upstream: ScriptedProvider
