@@ -172,18 +172,27 @@ def check_scope(principal: Principal, access: Access) -> None:
 
 
 def remote_exchange(auth: "AuthServiceAsyncStub") -> Callable[[str], Awaitable[pb.AuthenticateResponse]]:
-    """Returns the function that asks the auth service for the identity behind a key, or behind an outside JWT."""
+    """Returns the function that asks the auth service for the identity behind a key, or behind an outside JWT.
+
+    Until auth has answered for the first time, it is waited for: services start side by side.
+    """
+    has_answered = False
 
     async def exchange(key: str) -> pb.AuthenticateResponse:
+        nonlocal has_answered
         request = pb.AuthenticateRequest(client_address=telemetry.client_address.get())
         if looks_like_jwt(key):
             request.token = key
         else:
             request.api_key = key
         try:
-            return await auth.Authenticate(request, timeout=EXCHANGE_TIMEOUT_SECONDS, metadata=_onward())
+            response = await auth.Authenticate(
+                request, timeout=EXCHANGE_TIMEOUT_SECONDS, metadata=_onward(), wait_for_ready=not has_answered
+            )
         except grpc.aio.AioRpcError as error:
             raise _as_outage(error) from error
+        has_answered = True
+        return response
 
     return exchange
 
@@ -203,13 +212,21 @@ def remote_check(auth: "AuthServiceAsyncStub") -> Callable[[str], Awaitable[Chec
 
 
 def remote_signing_keys(auth: "AuthServiceAsyncStub") -> Callable[[], Awaitable[SigningKeys]]:
-    """Returns the function that fetches the auth service's signing keys."""
+    """Returns the function that fetches the auth service's signing keys.
+
+    Until auth has answered for the first time, it is waited for: services start side by side.
+    """
+    has_answered = False
 
     async def fetch() -> SigningKeys:
+        nonlocal has_answered
         try:
-            response = await auth.ListSigningKeys(pb.ListSigningKeysRequest(), timeout=EXCHANGE_TIMEOUT_SECONDS)
+            response = await auth.ListSigningKeys(
+                pb.ListSigningKeysRequest(), timeout=EXCHANGE_TIMEOUT_SECONDS, wait_for_ready=not has_answered
+            )
         except grpc.aio.AioRpcError as error:
             raise _as_outage(error) from error
+        has_answered = True
         return {key.kid: Ed25519PublicKey.from_public_bytes(key.public_key) for key in response.keys}
 
     return fetch

@@ -28,6 +28,8 @@ from shared.rpc.auth import remote_check, remote_signing_keys
 from shared.rpc.mesh import background
 from tests.support.auth import Auth
 from tests.support.door import running_door
+from tests.support.forwarder import forwarding
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 
@@ -268,6 +270,22 @@ class TestUsers:
         stub = UserServiceStub(auth.channel)
         await stub.DeleteUser(user_service_pb2.DeleteUserRequest(id=user_id), metadata=with_key(admin_key))
         assert (await refusal(authenticate(auth, key))).code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+class TestServicesThatAreUpBeforeAuth:
+    @pytest.mark.parametrize("credential", ["key", "token"])
+    async def test_their_first_caller_waits_for_auth(self, auth, admin_key, credential):
+        token = (await authenticate(auth, admin_key)).identity_token
+        metadata = ("x-api-key", admin_key) if credential == "key" else ("x-gaia-identity", token)
+        async with forwarding(free_port()) as way, running_door(f"127.0.0.1:{way.port}") as door:
+            await door.hear()
+
+            async def has_failed_to_reach_auth() -> bool:
+                return len(way.forwarded) > 2
+
+            await eventually(has_failed_to_reach_auth, 5)
+            way.target = int(auth.address.rpartition(":")[2])
+            assert await door.call(metadata) is grpc.StatusCode.OK
 
 
 class TestValidateCredential:
