@@ -73,9 +73,12 @@ async def _paced(call: Call, writer: asyncio.StreamWriter) -> None:
 
 
 async def _held(call: Call, writer: asyncio.StreamWriter) -> None:
-    """Streams three words, and the end of a whole reply when the test says so."""
+    """Streams three words, and the end of a whole reply when the test says so, however long that takes."""
     await _stalls(call, writer)
-    await call.release.wait()
+    while not call.release.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(call.release.wait(), SILENCE_SECONDS / 3)
+        await _send(writer, _chunk(""))
     await _finish(writer)
 
 

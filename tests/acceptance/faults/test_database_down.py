@@ -26,7 +26,6 @@ class Outage:
     """What was seen, and when (loop time) the database was wholly away and back."""
 
     watch: Watch
-    stopping: float
     stopped: float
     refused: float
     starting: float
@@ -75,7 +74,6 @@ async def outage(fragile: Mesh, own_postgres: OwnPostgres, upstream: Upstream) -
         for name in questions:
             await watch.until(name, 401 if name == "mistyped key" else 200)
 
-        stopping = loop.time()
         await asyncio.to_thread(own_postgres.stop)
         stopped = loop.time()
         try:
@@ -99,7 +97,6 @@ async def outage(fragile: Mesh, own_postgres: OwnPostgres, upstream: Upstream) -
             raise
     return Outage(
         watch=watch,
-        stopping=stopping,
         stopped=stopped,
         refused=refused,
         starting=starting,
@@ -133,7 +130,9 @@ async def test_nothing_but_200_and_503_is_ever_answered(outage: Outage, question
 
 async def test_a_cached_key_goes_on_for_five_seconds_and_no_longer(outage: Outage):
     assert 200 in outage.watch.statuses("providers", outage.stopped)
-    assert outage.refused - outage.stopping < TRUST_SECONDS + 1
+    # A busy machine takes its time to begin to stop a database.
+    answered = [seen.began for seen in outage.watch.seen["keys"] if seen.began < outage.stopped and seen.status == 200]
+    assert outage.refused - max(answered) < TRUST_SECONDS + 1
 
 
 async def test_a_mistyped_key_is_refused_without_the_database(outage: Outage):

@@ -194,6 +194,10 @@ class TestHanging:
     async def test_health_still_answers_within_a_second_and_says_which_service_it_is(
         self, fragile: Mesh, caller: Caller
     ):
+        async def answers() -> bool:
+            return (await caller.get("/api/v0.2/providers")).status_code == 200
+
+        await until(answers, "chat has found auth again after the tests before", 5)
         loop = asyncio.get_running_loop()
         fragile.processes["chat"].send_signal(signal.SIGSTOP)
         try:
