@@ -12,7 +12,6 @@ from google.protobuf.message import DecodeError
 
 from edge.transcoding.codec import Encoder, JsonOptions
 from edge.transcoding.json_any import MAX_TYPES, AnyType, TypeResolver
-from edge.transcoding.scalars import WIDE_INTEGERS
 from edge.transcoding.schema import Cardinality, FieldShape, MessageKind, MessageShape
 from edge.transcoding.violations import EncodingError
 from edge.transcoding.wellknown import format_base64, format_duration, format_field_mask, format_timestamp
@@ -21,6 +20,8 @@ Convert = Callable[[Any], object]
 """From a field's value, as protobuf gives it, to what orjson writes."""
 
 _FLOAT = struct.Struct("<f")
+_LARGEST_EXACT = 2**53
+"""Up to here a double tells every whole number from its neighbours."""
 
 
 class EncodePlans:
@@ -121,7 +122,7 @@ class EncodePlans:
                 return _null
             names = field.enum.by_number
             return lambda number: names.get(number, number)
-        if field.type in WIDE_INTEGERS:
+        if field.is_wide:
             return str
         if field.type == FieldDescriptor.TYPE_BYTES:
             return format_base64
@@ -277,6 +278,12 @@ def _single(value: float) -> object:
     return float(f"{value:.9g}")
 
 
+def _plain_number(number: float) -> float | int:
+    """Return a whole number without a fraction, as it was sent: not every client takes 7.0 for an integer."""
+    is_whole = number.is_integer() and abs(number) <= _LARGEST_EXACT
+    return int(number) if is_whole and (number or math.copysign(1.0, number) > 0) else number
+
+
 def _struct(message: Any) -> object:
     entries = message.fields
     # Twice as fast as items(), which protobuf leaves to the standard library's mixin.
@@ -295,7 +302,7 @@ def _value(message: Any) -> object:
         number = message.number_value
         if not math.isfinite(number):
             raise EncodingError("a google.protobuf.Value holds NaN or infinity, which JSON has no number for")
-        return number
+        return _plain_number(number)
     if kind == "bool_value":
         return message.bool_value
     if kind == "struct_value":

@@ -15,8 +15,8 @@ from edge.transcoding.codec import JsonOptions
 from edge.transcoding.comments import Comments
 from edge.transcoding.openapi_components import Components, JsonSchema, Use
 from edge.transcoding.openapi_rules import behavior_of, constrain, required_choices
-from edge.transcoding.scalars import INTEGER_RANGES, WIDE_INTEGERS
-from edge.transcoding.schema import Cardinality, EnumShape, FieldShape, MessageKind, MessageShape
+from edge.transcoding.scalars import INTEGER_RANGES
+from edge.transcoding.schema import WIDE_INTEGERS, Cardinality, EnumShape, FieldShape, MessageKind, MessageShape
 
 _INTEGER = "^-?[0-9]+$"
 _MAX_ONEOF = 12
@@ -170,7 +170,7 @@ class Schemas:
         if shape.enum is not None:
             assert shape.descriptor.enum_type is not None
             return self._enum(shape.enum, shape.descriptor.enum_type)
-        return scalar_schema(shape.type)
+        return scalar_schema(shape.type, is_wide=shape.is_wide)
 
     def _enum(self, shape: EnumShape, descriptor: EnumDescriptor) -> JsonSchema:
         if shape.is_null_value and not self._json.enum_numbers:
@@ -204,16 +204,18 @@ def object_schema(properties: JsonSchema, required: Sequence[str] = ()) -> JsonS
     return made
 
 
-def scalar_schema(type_: int) -> JsonSchema:
-    """Return the schema of a scalar type that is no enum."""
+def scalar_schema(type_: int, *, is_wide: bool) -> JsonSchema:
+    """Return the schema of a scalar type that is no enum; `is_wide` of an integer that JSON has as a string."""
     if type_ in INTEGER_RANGES:
         low, high = INTEGER_RANGES[type_]
-        if type_ in WIDE_INTEGERS:
+        if is_wide:
             return {
                 "type": "string",
                 "format": f"{'' if low else 'u'}int64",
                 "pattern": _INTEGER if low else "^[0-9]+$",
             }
+        if type_ in WIDE_INTEGERS:
+            return {"type": "integer", "format": "int64", **({} if low else {"minimum": 0})}
         # No format of OpenAPI's is an unsigned one of 32 bits.
         return {
             "type": "integer",
@@ -236,7 +238,7 @@ def _default(shape: FieldShape, json: JsonOptions) -> JsonSchema:
         return {}
     if shape.enum is not None:
         return {"default": value if json.enum_numbers else shape.enum.by_number.get(value, value)}
-    return {"default": str(value) if shape.type in WIDE_INTEGERS else value}
+    return {"default": str(value) if shape.is_wide else value}
 
 
 def _nullable(schema: JsonSchema) -> JsonSchema:

@@ -34,8 +34,7 @@ INTEGER_RANGES: Mapping[int, tuple[int, int]] = {
     FieldDescriptor.TYPE_UINT64: _UINT64,
     FieldDescriptor.TYPE_FIXED64: _UINT64,
 }
-WIDE_INTEGERS = frozenset(type_ for type_, bounds in INTEGER_RANGES.items() if bounds in (_INT64, _UINT64))
-"""The integer types that JSON writes as strings, for their values do not all fit a double."""
+"""The integer types, with the least and the greatest value of each."""
 
 FLOAT_LIMIT = 3.4028235677973366e38
 """From here on a double rounds to infinity as a float: half a step beyond the largest float."""

@@ -6,11 +6,23 @@ from enum import Enum, auto
 
 from google.protobuf import json_enumvalue_options_pb2  # type: ignore[attr-defined]  # newer than its stubs
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor_pb2 import FieldOptions
 
 WRAPPERS = frozenset(
     f"google.protobuf.{name}Value"
     for name in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
 )
+
+WIDE_INTEGERS = frozenset(
+    {
+        FieldDescriptor.TYPE_INT64,
+        FieldDescriptor.TYPE_SINT64,
+        FieldDescriptor.TYPE_SFIXED64,
+        FieldDescriptor.TYPE_UINT64,
+        FieldDescriptor.TYPE_FIXED64,
+    }
+)
+"""Types of integers that JSON writes as strings, for their values do not all fit a double."""
 
 
 class MessageKind(Enum):
@@ -89,6 +101,14 @@ class FieldShape:
         """
         alone = self.descriptor.containing_oneof is None or (optionals and _is_optional(self.descriptor))
         return self.has_presence and alone
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether JSON has the field's integers as strings, since they may be too wide for the numbers of JavaScript.
+
+        A contract whose integers are not says so by `jstype = JS_NUMBER`, which other options of fields know as well.
+        """
+        return self.type in WIDE_INTEGERS and self.descriptor.GetOptions().jstype != FieldOptions.JS_NUMBER
 
     @property
     def takes_null(self) -> bool:
