@@ -1,5 +1,6 @@
 """gaia.chat.v1.ModelService, in the order of the contract."""
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +22,7 @@ ANTHROPIC_VERSION = "anthropic-version"
 """What an Anthropic SDK sends, and an OpenAI SDK does not."""
 JSON = "application/json"
 MILLION = Decimal(1_000_000)
+_ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
 
 
 class ModelHandlers(model_service_pb2_grpc.ModelServiceServicer):
@@ -63,7 +65,7 @@ class ModelHandlers(model_service_pb2_grpc.ModelServiceServicer):
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         """Returns a model."""
-        model = self._catalogue.model(request.id)
+        model = self._catalogue.model(_model_name(request.id))
         ends = model.deprecation_date
         return pb.GetModelResponse(
             id=model.id,
@@ -144,11 +146,20 @@ class ModelHandlers(model_service_pb2_grpc.ModelServiceServicer):
 
     async def ListDialectModels(self, request: pb.ListDialectModelsRequest, context: Context) -> HttpBody:
         """Lists the models as OpenAI or Anthropic does."""
-        return HttpBody(content_type=JSON, data=self._dialect(context).whole_list)
+        self._refresh()
+        if _speaks_anthropic(context):
+            data = self._anthropic.page(
+                request.limit if request.HasField("limit") else None, request.after_id, request.before_id
+            )
+        else:
+            data = self._openai.whole_list
+        return HttpBody(content_type=JSON, data=data)
 
     async def GetDialectModel(self, request: pb.GetDialectModelRequest, context: Context) -> HttpBody:
         """Returns a model as OpenAI or Anthropic does."""
-        return HttpBody(content_type=JSON, data=self._dialect(context).one(request.id))
+        self._refresh()
+        models = self._anthropic if _speaks_anthropic(context) else self._openai
+        return HttpBody(content_type=JSON, data=models.one(_model_name(request.id)))
 
     def _compared(self, model: ModelSpec) -> pb.ComparedModel:
         return pb.ComparedModel(
@@ -165,10 +176,18 @@ class ModelHandlers(model_service_pb2_grpc.ModelServiceServicer):
             is_deprecated=model.deprecation_date is not None,
         )
 
-    def _dialect(self, context: Context) -> OpenAIModels | AnthropicModels:
-        self._refresh()
-        metadata = context.invocation_metadata() or ()
-        return self._anthropic if any(key == ANTHROPIC_VERSION for key, _ in metadata) else self._openai
+
+def _speaks_anthropic(context: Context) -> bool:
+    return any(key == ANTHROPIC_VERSION for key, _ in context.invocation_metadata() or ())
+
+
+def _model_name(path: str) -> str:
+    """Returns the name of a model from a path, in which the slash of `provider/model` may stand as the SDKs send it.
+
+    In a variable of several segments an encoded slash arrives as it is, since google.api.http keeps it apart from one
+    that separates segments.
+    """
+    return _ENCODED_SLASH.sub("/", path)
 
 
 def _encode(model: ModelSpec) -> model_pb2.Model:

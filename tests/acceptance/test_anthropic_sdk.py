@@ -55,6 +55,19 @@ class TestModels:
         assert {CLAUDE, OPENAI, LOCAL} <= {model.id for model in models}
         one = client.models.retrieve(CLAUDE)
         assert (one.id, one.type) == (CLAUDE, "model")
+        assert client.models.retrieve(f"local/{LOCAL}").type == "model"
+
+    def test_models_come_in_pages(self, client: anthropic.Anthropic):
+        whole = [model.id for model in client.models.list()]
+        first = client.models.list(limit=2)
+        assert ([model.id for model in first.data], first.has_more) == (whole[:2], True)
+        assert [model.id for model in first] == whole, "the SDK turns the pages itself"
+        back = client.models.list(limit=2, before_id=whole[3])
+        assert ([model.id for model in back.data], back.has_more) == (whole[1:3], True)
+        assert not client.models.list(after_id=whole[-1]).data
+        for wrong in ({"limit": 0}, {"limit": 1001}, {"after_id": "gpt-none"}):
+            with pytest.raises(anthropic.BadRequestError, match=next(iter(wrong))):
+                client.models.list(**wrong)
 
 
 class TestMessages:

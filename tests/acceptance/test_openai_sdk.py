@@ -63,6 +63,8 @@ class TestModels:
         assert {"openai", "local"} <= {model.owned_by for model in models}
         one = client.models.retrieve(models[0].id)
         assert (one.id, one.object, one.owned_by) == (models[0].id, "model", models[0].owned_by)
+        # The SDK sends the slash encoded.
+        assert client.models.retrieve("local/local-echo").owned_by == "local"
 
     async def test_and_asynchronously(self, async_client: openai.AsyncOpenAI):
         models = [model async for model in async_client.models.list()]

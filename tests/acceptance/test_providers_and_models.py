@@ -104,7 +104,7 @@ class TestModels:
 
     async def test_a_model_is_found_by_its_id_and_by_provider_and_id(self, caller: Caller):
         listed = (await caller.get(MODELS, params={"provider": "local"})).json()["models"][0]
-        for name in (listed["id"], f"local/{listed['id']}"):
+        for name in (listed["id"], f"local/{listed['id']}", f"local%2F{listed['id']}"):
             model = (await caller.get(f"{MODELS}/{name}")).json()
             assert {field: model[field] for field in ("id", "provider", "name")} == {
                 field: listed[field] for field in ("id", "provider", "name")

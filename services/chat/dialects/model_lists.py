@@ -8,7 +8,10 @@ from typing import Any
 import orjson
 
 from services.chat.catalogue import Catalogue, ModelSpec
+from shared.errors import InvalidArgument, Violation
 
+MAX_PAGE = 1000
+"""Most models of a page of Anthropic's, as there."""
 EPOCH = "1970-01-01T00:00:00Z"
 """When a model was released, where that is not known: both APIs want a date."""
 
@@ -32,11 +35,41 @@ class AnthropicModels:
     """`{"data": […], "has_more", "first_id", "last_id"}` and its objects."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        objects = [_anthropic(name, model) for name, model in _names(catalogue.models)]
-        ends = {"first_id": objects[0]["id"], "last_id": objects[-1]["id"]} if objects else {}
-        empty = {"first_id": None, "last_id": None}
-        self.whole_list = orjson.dumps({"data": objects, "has_more": False, **empty, **ends})
+        named = _names(catalogue.models)
+        self._names = [name for name, _ in named]
+        self._objects = [orjson.dumps(_anthropic(name, model)) for name, model in named]
+        self._places = {name: place for place, name in enumerate(self._names)}
         self._catalogue = catalogue
+        self._first_page = self._page(0, MAX_PAGE, has_more=len(named) > MAX_PAGE)
+
+    def page(self, limit: int | None, after: str, before: str) -> bytes:
+        """Returns models behind one, or the nearest ones before one; the first ones without either.
+
+        Raises InvalidArgument for a limit or an id that is none.
+        """
+        if limit is None and not after and not before:
+            return self._first_page
+        size = MAX_PAGE if limit is None else limit
+        violations = []
+        if not 1 <= size <= MAX_PAGE:
+            violations.append(Violation("limit", f"must be 1 to {MAX_PAGE}, not {size}"))
+        if after and before:
+            violations.append(Violation("before_id", "cannot be sent together with after_id"))
+        for field, name in (("after_id", after), ("before_id", before)):
+            if name and name not in self._places:
+                violations.append(Violation(field, f"there is no model {name[:128]} in this list"))
+        if violations:
+            raise InvalidArgument.of(*violations)
+        if before:
+            end = self._places[before]
+            return self._page(max(0, end - size), end, has_more=end > size)
+        start = self._places[after] + 1 if after else 0
+        return self._page(start, start + size, has_more=len(self._names) > start + size)
+
+    def _page(self, start: int, end: int, *, has_more: bool) -> bytes:
+        names = self._names[start:end]
+        ends = {"has_more": has_more, "first_id": names[0] if names else None, "last_id": names[-1] if names else None}
+        return b'{"data":[' + b",".join(self._objects[start:end]) + b"]," + orjson.dumps(ends)[1:]
 
     def one(self, name: str) -> bytes:
         """Returns the object of a model under the name it was asked for. Raises NotFound."""

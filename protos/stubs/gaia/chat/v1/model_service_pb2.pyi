@@ -660,14 +660,29 @@ class ListDialectModelsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    LIMIT_FIELD_NUMBER: _builtins.int
+    AFTER_ID_FIELD_NUMBER: _builtins.int
+    BEFORE_ID_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """How many models a page of Anthropic's shape holds, 1 to 1000. Default: 1000. OpenAI's list is never cut."""
+    after_id: _builtins.str
+    """Only models after the one of this id."""
+    before_id: _builtins.str
+    """Only models before the one of this id, the nearest ones."""
     def __init__(
         self,
+        *,
+        limit: _builtins.int | None = ...,
+        after_id: _builtins.str = ...,
+        before_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "after_id", b"after_id", "before_id", b"before_id", "limit", b"limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
 
 Global___ListDialectModelsRequest: _TypeAlias = ListDialectModelsRequest  # noqa: Y015
 
