@@ -2,6 +2,8 @@
 
 import datetime as dt
 import difflib
+import heapq
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -25,6 +27,9 @@ LONG_CONTEXT_TOKENS = 200_000
 """A window from which a model counts as `long_context`."""
 
 NEAR_NAMES = 3
+MOST_COMPARED = 50
+"""Names that an unknown one is compared with to tell the nearest; of more, those that share the most with it."""
+MOST_NAME_CHARACTERS = 200
 MOST_NAMED = 6
 """Models that an error names where any would do."""
 
@@ -108,21 +113,25 @@ class Catalogue:
         default_model: str = "",
     ) -> None:
         self.version = 0
+        self._pairs: dict[str, frozenset[str]] = {}
         self.providers = tuple(providers)
         self._providers = {name: provider for provider in providers for name in (provider.id, *provider.aliases)}
         self._models: dict[str, ModelSpec] = {}
         self._makers: dict[str, ModelSpec] = {}
         self._of_provider: dict[str, dict[str, ModelSpec]] = {}
+        # A provider that tells its models itself may tell of one that is called as a model of another is: each
+        # `provider/model` is that provider's own before any bare id is given away.
         for provider in providers:
             own = {model.id: model for model in provider.models}
             self._of_provider[provider.id] = own
+            for name in (provider.id, *provider.aliases):
+                self._models.update((f"{name}/{model.id}", model) for model in provider.models)
+                self._makers.update((f"{name}/{model.id}", model) for model in provider.makers)
+        for provider in providers:
             for model in provider.models:
                 self._models.setdefault(model.id, model)
-                for name in (provider.id, *provider.aliases):
-                    self._models.setdefault(f"{name}/{model.id}", model)
             for model in provider.makers:
-                for name in (model.id, *(f"{one}/{model.id}" for one in (provider.id, *provider.aliases))):
-                    self._makers.setdefault(name, model)
+                self._makers.setdefault(model.id, model)
         self.makers = tuple(model for provider in providers for model in provider.makers)
         self.models = tuple(model for provider in providers for model in provider.models)
         incomplete = any(provider.unreachable for provider in providers)
@@ -234,8 +243,17 @@ class Catalogue:
         """Returns what a configured provider answers with when nothing is said."""
         return self._of_provider[provider.id][provider.default_model]
 
+    def _near(self, name: str, among: Collection[str]) -> Sequence[str]:
+        # Comparing with some thousands of names would hold up everybody else for as long as a word of a stream.
+        if len(among) > MOST_COMPARED:
+            if not self._pairs:
+                self._pairs.update((one, _pairs(one)) for one in (*self._models, *self._makers))
+            pairs, known = _pairs(name[:MOST_NAME_CHARACTERS]), self._pairs
+            among = heapq.nlargest(MOST_COMPARED, among, key=lambda other: len(pairs & known[other]))
+        return difflib.get_close_matches(name[:MOST_NAME_CHARACTERS], among, NEAR_NAMES, cutoff=0.5)
+
     def _unknown_model(self, name: str, among: Collection[str] | None = None) -> GaiaError:
-        near = difflib.get_close_matches(name.lower(), among or self._models, NEAR_NAMES, cutoff=0.5)
+        near = self._near(name.lower(), among or self._models)
         hint = f"near ones are {', '.join(near)}" if near else "GET /v1/models lists all"
         missing = [f"{one.id} ({one.missing_setting})" for one in self.providers if one.missing_setting]
         if missing:
@@ -243,3 +261,8 @@ class Catalogue:
         if unreachable := [one.id for one in self.providers if one.unreachable]:
             hint += f"; unreachable, so not offered yet: {', '.join(unreachable)}"
         return NotFound(f"there is no model {name[:128]}; {hint}", reason="UNKNOWN_MODEL")
+
+
+def _pairs(name: str) -> frozenset[str]:
+    """Returns which two characters stand side by side in a name."""
+    return frozenset(map("".join, itertools.pairwise(name)))

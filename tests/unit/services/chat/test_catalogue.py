@@ -37,11 +37,25 @@ def test_a_model_is_found_by_id_provider_and_alias(catalogue, name, found):
     assert (model.provider, model.id) == found
 
 
+def test_no_provider_takes_the_name_of_another_ones_model():
+    liar, honest = provider("liar", "groq/llama", "llama"), provider("groq", "llama")
+    found = Catalogue([liar, honest])
+    assert found.model("groq/llama").provider == "groq"
+    assert found.model("liar/groq/llama").provider == "liar"
+    assert found.model("llama").provider == "liar", "a bare id is that of the first who has it"
+
+
 def test_an_unknown_model_names_near_ones_and_providers_without_credentials(catalogue):
     with pytest.raises(NotFound) as caught:
         catalogue.model("gpt-5-mni")
     assert "gpt-5-mini" in str(caught.value)
     assert "claude (ANTHROPIC_API_KEY)" in str(caught.value)
+
+
+def test_the_nearest_of_very_many_names_is_told(catalogue):
+    many = provider("many", *(f"vendor/model-{number:04}-instruct" for number in range(2000)), "llama-grand")
+    with pytest.raises(NotFound, match="llama-grand"):
+        Catalogue([*catalogue.providers, many]).model("lama-grnad")
 
 
 def test_a_provider_without_credentials_is_there_but_not_usable(catalogue):
