@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 from services.chat.calls import BegunCall, Calls, ModelCall, Once
@@ -16,7 +17,7 @@ from services.chat.metering import check_model
 from services.chat.personas import DEFAULT_ID, no_persona
 from services.chat.records import Stored, stored_reply
 from services.chat.responding import Fallback
-from services.chat.selection import Selection, Selector, Wish, check_wish
+from services.chat.selection import May, Selection, Selector, Wish, check_wish
 from services.chat.snapshot import Told
 from services.chat.store import Store
 from services.chat.turn import Delta, Reply, Role, Turn
@@ -118,7 +119,7 @@ class Chat:
         """
         deadline = asyncio.get_running_loop().time() + allowed_seconds(call)
         _check(call)
-        selection = self._selector.select(call.wish)
+        selection = self._selector.select(call.wish, self.may_choose(call.caller))
         check_model(call.caller, selection.model)
         user_id = uuid.UUID(call.caller.user_id)
         wanted = parse_conversation_id(call.conversation_id) if call.conversation_id else None
@@ -151,6 +152,10 @@ class Chat:
         except BaseException:
             await begun.close()
             raise
+
+    def may_choose(self, caller: Principal) -> May:
+        """Returns what tells whether a model may be chosen for a caller who did not name it."""
+        return partial(self._calls.meter.may_choose, caller)
 
     async def answer(self, prepared: Prepared) -> Chatted:
         """Returns the whole answer, once it is stored."""

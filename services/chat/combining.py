@@ -36,7 +36,8 @@ class Combined:
         if violations := check_wish(call.wish):
             raise InvalidArgument.of(*violations)
         # What one family of providers is sent unchanged, another may not understand: nobody answers instead.
-        selection = self._selector.select(replace(call.wish, enable_fallback=False))
+        wish = replace(call.wish, enable_fallback=False)
+        selection = self._selector.select(wish, self._chat.may_choose(call.caller))
         asked, conversation_id = await self._in_conversation(request.completion, call)
         who = Asking(call.caller, call.request_id, allowed_seconds(call), call.once)
         return await self._completions.prepare_for(asked, selection, who, conversation_id)

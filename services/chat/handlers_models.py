@@ -2,6 +2,7 @@
 
 import re
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import grpc
@@ -12,9 +13,11 @@ from google.api.httpbody_pb2 import HttpBody
 from services.chat.catalogue import CAPABILITIES, Catalogue, ModelSpec
 from services.chat.dialects.model_lists import AnthropicModels, OpenAIModels
 from services.chat.health import HealthBoard
+from services.chat.metering import may_use
 from services.chat.recommending import Advisor
 from services.chat.selection import Wish
 from shared.errors import InvalidArgument
+from shared.identity.principal import current_principal
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -94,7 +97,7 @@ class ModelHandlers(model_service_pb2_grpc.ModelServiceServicer):
             max_response_time_ms=request.max_response_time_ms,
             required_capabilities=request.required_capabilities,
         )
-        found = self._advisor.recommend(request.message, wish)
+        found = self._advisor.recommend(request.message, wish, partial(may_use, current_principal()))
         return pb.RecommendModelResponse(
             recommended_model=found.model.id,
             provider=found.model.provider,

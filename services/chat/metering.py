@@ -158,6 +158,12 @@ class Meter:
             raise over_budget(refused, amount, advice)
         return Admission(opening, caller, estimate, conditions, address)
 
+    def may_choose(self, caller: Principal, model: ModelSpec) -> bool:
+        """Whether a model that the caller did not name would be admitted: by the key, and with a price for a budget."""
+        if not may_use(caller, model):
+            return False
+        return not self.budgets.of(caller).any or self.prices.at(model.provider, model.id, self.now()) is not None
+
     async def hold_more(self, admission: Admission, used: Used) -> bool:
         """Holds what a try of a call cost that failed, so that another one may cost as much as the first might have.
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from services.chat.catalogue import Catalogue, ModelSpec
 from services.chat.health import HealthBoard
-from services.chat.selection import Selector, Wish, check_wish
+from services.chat.selection import May, Selector, Wish, anything, check_wish
 from services.chat.tokens import estimate
 from services.chat.turn import Role, say
 from shared.errors import InvalidArgument, Violation
@@ -50,15 +50,17 @@ class Advisor:
         self._catalogue = catalogue
         self._board = board
 
-    def recommend(self, message: str, wish: Wish) -> Recommendation:
-        """Recommends a model. Raises what `Selector.ranked` does, and InvalidArgument for a faulty wish."""
+    def recommend(self, message: str, wish: Wish, may: May = anything) -> Recommendation:
+        """Recommends a model that may be used, if there is any.
+
+        Raises what `Selector.ranked` does, and InvalidArgument for a faulty wish."""
         violations = check_wish(wish)
         if not message.strip():
             violations.insert(0, Violation("message", "must not be empty"))
         if violations:
             raise InvalidArgument.of(*violations)
         tokens = estimate(say(Role.USER, message))
-        ranking = self._selector.ranked(wish, ALTERNATIVES + 1, tokens)
+        ranking = self._selector.ranked(wish, ALTERNATIVES + 1, tokens, may)
         (model, why), *others = ranking.best
         return Recommendation(
             model,
@@ -72,9 +74,12 @@ class Advisor:
     def compare(self, names: Sequence[str]) -> Comparison:
         """Compares models by their names. Raises InvalidArgument, or NotFound for an unknown one."""
         wanted = dict.fromkeys(names)
-        if not FEWEST <= len(wanted) <= MOST:
-            raise InvalidArgument.field("model_ids", f"must name {FEWEST} to {MOST} models, not {len(wanted)}")
-        models = [self._catalogue.model(name) for name in wanted]
+        if len(wanted) > MOST:
+            raise self._wrong_number(len(wanted))
+        # A model may be named in several ways.
+        models = list({(one.provider, one.id): one for one in map(self._catalogue.model, wanted)}.values())
+        if len(models) < FEWEST:
+            raise self._wrong_number(len(models))
         first, *rest = models
         shared = [one for one in first.capabilities if all(one in model.capabilities for model in rest)]
         return Comparison(
@@ -84,6 +89,9 @@ class Advisor:
             fastest=_least(models, lambda model: self._board.reply_ms(model.provider, model.id)),
             largest=_least(models, lambda model: -model.context_window if model.context_window else None),
         )
+
+    def _wrong_number(self, count: int) -> InvalidArgument:
+        return InvalidArgument.field("model_ids", f"must name {FEWEST} to {MOST} models, not {count}")
 
 
 def _cost(model: ModelSpec, tokens: int) -> Decimal | None:

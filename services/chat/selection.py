@@ -17,6 +17,15 @@ LOCAL = "local"
 
 _NEEDS = {"multimodal": ("vision",), "technical": ("code_generation",)}
 """What a kind of conversation needs a model to be able to do."""
+May = Callable[[ModelSpec], bool]
+"""Whether a model may be chosen for a caller who did not name it."""
+
+
+def anything(_: ModelSpec) -> bool:
+    """Lets every model be chosen."""
+    return True
+
+
 _HASTE = frozenset({"greeting", "vr", "emergency"})
 """Kinds of conversation in which speed matters most where no priority is given."""
 
@@ -81,8 +90,8 @@ class Selector:
         self._catalogue = catalogue
         self._board = board
 
-    def select(self, wish: Wish) -> Selection:
-        """Chooses.
+    def select(self, wish: Wish, may: May = anything) -> Selection:
+        """Chooses. A model that the client did not name is one that `may` be chosen, if there is any.
 
         Raises NotFound for an unknown model or provider, InvalidArgument for a contradiction or a missing capability,
         Unavailable where the provider has no credentials.
@@ -90,10 +99,9 @@ class Selector:
         if wish.model:
             model, reasoning = self._named(wish)
         elif wish.auto_select:
-            model, reasoning = self._best(wish)
+            model, reasoning = self._best(wish, may)
         else:
-            provider, reasoning = self._provider(wish)
-            model = self._catalogue.default_model(provider)
+            model, reasoning = self._default_that(wish, may)
         missing = [one for one in wish.required_capabilities if one not in model.capabilities]
         if missing:
             raise InvalidArgument.field(
@@ -132,13 +140,26 @@ class Selector:
             return default, f"{wish.provider} {why}; this is the default model of {default.id}"
         return default, f"the default model of {default.id}, the default provider"
 
-    def ranked(self, wish: Wish, count: int, tokens: int) -> "Ranking":
+    def _default_that(self, wish: Wish, may: May) -> tuple[ModelSpec, str]:
+        """Returns the default model; where it may not be chosen another one that may, of its provider if it can be."""
+        provider, reasoning = self._provider(wish)
+        default = self._catalogue.default_model(provider)
+        if may(default):
+            return default, reasoning
+        others = () if wish.provider else self._catalogue.models
+        near = (*provider.models, *(model for model in others if model.provider != LOCAL))
+        other = next(filter(may, near), None)
+        if other is None:
+            return default, reasoning
+        return other, f"{reasoning}, may not be used here; {other.id} may"
+
+    def ranked(self, wish: Wish, count: int, tokens: int, may: May = anything) -> "Ranking":
         """Returns the best models for a wish whose windows hold so many tokens, at most `count`, the best first.
 
         Raises NotFound for an unknown provider, InvalidArgument where no model will do, Unavailable where the provider
         has no credentials.
         """
-        able, priority = self._candidates(wish)
+        able, priority = self._candidates(wish, may)
         wide = [model for model in able if model.context_window is None or model.context_window > tokens]
         if not wide:
             raise InvalidArgument.field("message", f"takes about {tokens} tokens, more than any such model reads")
@@ -160,12 +181,12 @@ class Selector:
             case _:
                 return True
 
-    def _best(self, wish: Wish) -> tuple[ModelSpec, str]:
-        able, priority = self._candidates(wish)
+    def _best(self, wish: Wish, may: May) -> tuple[ModelSpec, str]:
+        able, priority = self._candidates(wish, may)
         model, why = self._by_priority(able, priority)
         return model, f"chosen of {len(able)} models for priority {priority}: {why}"
 
-    def _candidates(self, wish: Wish) -> tuple[Sequence[ModelSpec], str]:
+    def _candidates(self, wish: Wish, may: May) -> tuple[Sequence[ModelSpec], str]:
         if wish.provider and wish.force_provider is not False:
             offered: Sequence[ModelSpec] = self._catalogue.usable(wish.provider).models
         else:
@@ -176,7 +197,11 @@ class Selector:
         able = [model for model in offered if model.can(needs)]
         if not able:
             self._default()
-            raise InvalidArgument.field("required_capabilities", f"no model offered can {', '.join(sorted(needs))}")
+            raise InvalidArgument.field(
+                "required_capabilities", f"no model that is offered has {', '.join(sorted(needs))}"
+            )
+        # Where none may be used, the call says so itself, and names those that may.
+        able = [model for model in able if may(model)] or able
         able = [model for model in able if model.deprecation_date is None] or able
         quick = self._quick_enough(able, wish.max_response_time_ms) or able
         return quick, wish.priority or ("speed" if wish.context_type in _HASTE else "balanced")
@@ -200,8 +225,10 @@ class Selector:
                 return models[number], f"the shortest time to the first word of those measured, {mean:.0f} ms"
             return min(models, key=_cheap), "the lowest published price, since no model was measured yet"
         defaults = {(one.id, one.default_model) for one in self._catalogue.providers}
-        model = next((model for model in models if (model.provider, model.id) in defaults), models[0])
-        return model, f"the default model of {model.provider}"
+        default = next((model for model in models if (model.provider, model.id) in defaults), None)
+        if default is not None:
+            return default, f"the default model of {default.provider}"
+        return models[0], f"the first model of {models[0].provider}, whose default model is not among them"
 
     def _fallbacks(self, wish: Wish, model: ModelSpec) -> Sequence[ModelSpec]:
         if not wish.enable_fallback or (wish.provider and wish.force_provider) or model.provider == LOCAL:

@@ -9,6 +9,7 @@ import contextlib
 import re
 from collections.abc import AsyncGenerator, Sequence
 from collections.abc import Set as AbstractSet
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from shared.errors import InvalidArgument
 ID = "local"
 MODEL = "local-echo"
 WINDOW = 32_768
+FREE = Decimal(0)
 EMBEDDER = "local-embedding"
 MOST_EMBEDDED = 8_192
 """Most words of a text that a vector is made of."""
@@ -40,6 +42,8 @@ def local_spec() -> ProviderSpec:
         capabilities=("chat", "streaming"),
         max_tokens=WINDOW // 2,
         context_window=WINDOW,
+        input_price=FREE,
+        output_price=FREE,
         supports_temperature=False,
         description="Answers without a language model, for development and tests: repeats what it was told.",
     )
@@ -49,6 +53,8 @@ def local_spec() -> ProviderSpec:
         name="Local development embedding",
         capabilities=(Kind.EMBEDDINGS.value,),
         context_window=MOST_EMBEDDED,
+        input_price=FREE,
+        output_price=FREE,
         description="Vectors without a language model, for development and tests: they tell which words texts share.",
     )
     return ProviderSpec(

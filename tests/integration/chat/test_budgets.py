@@ -8,7 +8,9 @@ import grpc
 import orjson
 import pytest
 from gaia.chat.v1.chat_service_pb2 import ChatRequest
+from gaia.chat.v1.model_service_pb2 import RecommendModelRequest
 
+from services.chat.model_settings import ModelSettings, PriceSettings
 from services.chat.settings import CompatibleEndpoint
 from shared.rpc.channel import connect
 from tests.integration.chat.conftest import Client, Running, refusal
@@ -125,6 +127,20 @@ class TestBudgets:
             assert "the price of house-model is not known" in error.message
         assert openai_upstream.requests == []
 
+    @pytest.mark.parametrize("wish", [{}, {"auto_select_model": True, "priority": "quality"}])
+    async def test_a_model_that_is_chosen_for_a_client_has_a_price(
+        self, running_chat: Running, auth: Auth, openai_upstream: ScriptedProvider, wish: dict[str, Any]
+    ):
+        openai_upstream.script = lambda exchange: exchange.reply(200, openai_completion("hello"))
+        endpoint = CompatibleEndpoint(id="mine", base_url=openai_upstream.url, models=("house-model", "priced"))
+        price = ModelSettings(prices=(PriceSettings(input=Decimal(1), output=Decimal(1)),), max_tokens=100)
+        settings = {"openai_compatible": (endpoint,), "models": {"priced": price}}
+        async with running_chat(**settings) as address, connect(address) as channel:
+            client = Client(channel, (("x-api-key", await auth.new_key()),), auth.owner_url)
+            await limit(client, limits={"monthly_budget_usd": "5"})
+            reply = await client.call(client.chat.Chat, ChatRequest(message="hi", **wish))
+            assert reply.model == "priced"
+
 
 class TestAllowedModels:
     @pytest.mark.parametrize("allowed", ["gpt-4o", "openai/gpt-4o"])
@@ -134,6 +150,19 @@ class TestAllowedModels:
         openai_upstream.script = lambda exchange: exchange.reply(200, openai_completion("hello"))
         await limit(client, allowed_models=[allowed])
         await client.complete(ASK)
+
+    @pytest.mark.parametrize("wish", [{}, {"auto_select_model": True, "priority": "quality"}, {"provider": "openai"}])
+    async def test_a_client_that_names_no_model_gets_one_that_it_may_use(
+        self, client: Client, openai_upstream: ScriptedProvider, wish: dict[str, Any]
+    ):
+        openai_upstream.script = lambda exchange: exchange.reply(200, openai_completion("hello"))
+        await limit(client, allowed_models=["gpt-4o"])
+        reply = await client.call(client.chat.Chat, ChatRequest(message="hi", **wish))
+        assert reply.model == "gpt-4o"
+        listed = [{"role": "user", "content": "hi"}]
+        assert (await client.combined(messages=listed, **wish))["provider"] == "openai"
+        advice = await client.call(client.models.RecommendModel, RecommendModelRequest(message="hi"))
+        assert (advice.recommended_model, list(advice.alternatives)) == ("gpt-4o", [])
 
     async def test_and_no_others_by_whatever_way(self, client: Client, openai_upstream: ScriptedProvider):
         await limit(client, allowed_models=["gpt-4o"])

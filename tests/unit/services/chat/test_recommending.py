@@ -55,8 +55,23 @@ class TestRecommendations:
         found = advisor.recommend("abc", Wish(priority="speed"))
         assert (found.model.id, found.reply_ms) == ("odd", 50)
 
+    def test_only_what_may_be_used_is_recommended_if_anything_may(self, advisor: Advisor):
+        found = advisor.recommend("abc", Wish(priority="cost"), lambda one: one.id == "dear")
+        assert (found.model.id, found.alternatives) == ("dear", [])
+        assert advisor.recommend("abc", Wish(priority="cost"), lambda _: False).model.id == "cheap"
+
+    def test_a_default_model_is_called_one_only_if_it_is(self, advisor: Advisor):
+        assert "the default model of p" in advisor.recommend("abc", Wish()).reasoning
+        found = advisor.recommend("abc", Wish(), lambda one: one.id == "odd")
+        assert "the first model of p, whose default model is not among them" in found.reasoning
+
 
 class TestComparisons:
+    def test_a_model_under_two_names_is_one(self, advisor: Advisor):
+        with pytest.raises(InvalidArgument, match="2 to 10 models, not 1"):
+            advisor.compare(["dear", "p/dear"])
+        assert len(advisor.compare(["dear", "p/dear", "odd"]).models) == 2
+
     def test_the_best_of_each_figure_is_named(self, advisor: Advisor, board: HealthBoard):
         board.succeeded("p", "odd", 5, 50)
         board.succeeded("p", "dear", 5, 40)

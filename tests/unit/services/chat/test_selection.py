@@ -93,6 +93,24 @@ def test_models_measured_slower_than_allowed_are_passed_over(selector, board):
 
 
 @pytest.mark.parametrize(
+    ("wish", "allowed", "expected"),
+    [
+        ({}, {"small"}, "small"),
+        ({}, {"nano"}, "nano"),
+        ({"provider": "openai"}, {"odd"}, "odd"),
+        ({"provider": "claude"}, {"nano"}, "middle"),
+        ({}, {"echo"}, "middle"),
+        ({"auto_select": True, "priority": "quality"}, {"small", "nano"}, "small"),
+        ({"auto_select": True}, {"echo"}, "middle"),
+        ({"model": "gpt"}, {"small"}, "gpt"),
+    ],
+)
+def test_what_a_client_does_not_name_is_what_it_may_use_if_it_may_use_anything(selector, wish, allowed, expected):
+    selection = selector.select(Wish(**wish), lambda one: one.id in allowed)
+    assert selection.model.id == expected
+
+
+@pytest.mark.parametrize(
     ("wish", "error", "says"),
     [
         ({"model": "nothing"}, NotFound, "no model nothing"),
@@ -101,7 +119,11 @@ def test_models_measured_slower_than_allowed_are_passed_over(selector, board):
         ({"model": "gpt", "provider": "claude"}, InvalidArgument, "offered by openai, not by claude"),
         ({"provider": "groq"}, Unavailable, "GROQ_KEY"),
         ({"model": "small", "required_capabilities": ["vision"]}, InvalidArgument, "small has no vision"),
-        ({"auto_select": True, "required_capabilities": ["reasoning"]}, InvalidArgument, "no model offered can"),
+        (
+            {"auto_select": True, "required_capabilities": ["reasoning"]},
+            InvalidArgument,
+            "no model that is offered has",
+        ),
     ],
 )
 def test_a_wish_that_cannot_be_met_is_refused(selector, wish, error, says):
