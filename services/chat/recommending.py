@@ -53,7 +53,8 @@ class Advisor:
     def recommend(self, message: str, wish: Wish, may: May = anything) -> Recommendation:
         """Recommends a model that may be used, if there is any.
 
-        Raises what `Selector.ranked` does, and InvalidArgument for a faulty wish."""
+        Raises what `Selector.ranked` does, and InvalidArgument for a faulty wish.
+        """
         violations = check_wish(wish)
         if not message.strip():
             violations.insert(0, Violation("message", "must not be empty"))

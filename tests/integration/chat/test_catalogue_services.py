@@ -201,7 +201,7 @@ class TestAdvice:
         request = CompareModelsRequest(model_ids=["gpt-4o, local-echo", "gpt-4o-mini"])
         found = await client.call(client.models.CompareModels, request)
         assert [one.id for one in found.models] == ["gpt-4o", "local-echo", "gpt-4o-mini"]
-        assert (found.total, found.cheapest) == (3, "gpt-4o-mini")
+        assert (found.total, found.cheapest) == (3, "local-echo")
         assert list(found.shared_capabilities) == ["chat", "streaming"]
         assert found.largest_context_window == "gpt-4o"
         by_id = {one.id: one for one in found.models}

@@ -42,7 +42,15 @@ def test_the_schema_of_such_an_integer_says_so():
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(7.0, "7"), (-3.0, "-3"), (0.0, "0"), (-0.0, "-0.0"), (2.5, "2.5"), (2.0**53, "9007199254740992"), (1e300, "1e+300")],
+    [
+        (7.0, "7"),
+        (-3.0, "-3"),
+        (0.0, "0"),
+        (-0.0, "-0.0"),
+        (2.5, "2.5"),
+        (2.0**53, "9007199254740992"),
+        (1e300, "1e+300"),
+    ],
 )
 def test_a_whole_number_in_a_struct_is_written_as_it_was_sent(number: float, text: str):
     message = struct_pb2.Struct()
