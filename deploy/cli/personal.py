@@ -1,11 +1,14 @@
 """`gaia users export|erase`: all that is kept of a user, given out or taken away."""
 
 import asyncio
+import base64
+import contextlib
 import datetime as dt
 import uuid
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -14,6 +17,11 @@ from deploy.cli.options import AsJson
 if TYPE_CHECKING:
     import asyncpg
 
+# Whether an entry of the audit trail is of what a user did, or of what was done to them or to one of their keys.
+_ABOUT = (
+    "(actor_user_id = $1 OR target_id = $1::text OR details->>'user_id' = $1::text "
+    "OR target_id IN (SELECT id::text FROM api_keys WHERE user_id = $1))"
+)
 # Each table with what says whose a row is. Secrets are not part of what is given out.
 EXPORTED = {
     "user": "SELECT id, email, name, is_active, monthly_budget_usd, created_at, updated_at FROM users WHERE id = $1",
@@ -25,10 +33,20 @@ EXPORTED = {
     "WHERE c.user_id = $1 ORDER BY m.position",
     "assets": "SELECT * FROM assets WHERE user_id = $1 ORDER BY created_at",
     "kept_ids": "SELECT * FROM kept_ids WHERE user_id = $1 ORDER BY created_at",
+    "idempotency_records": "SELECT key, created_at, answer FROM idempotency_records WHERE user_id = $1 "
+    "ORDER BY created_at",
     "ledger": "SELECT * FROM ledger WHERE user_id = $1 ORDER BY created_at",
+    "reservations": "SELECT * FROM reservations WHERE user_id = $1 ORDER BY created_at",
+    "budget_balances": "SELECT * FROM budget_balances WHERE owner = $1 "
+    "OR owner IN (SELECT id FROM api_keys WHERE user_id = $1) ORDER BY month, kind, owner",
+    "audit_events": "SELECT * FROM audit_events WHERE " + _ABOUT + " ORDER BY created_at",
 }
-# The ledger stays, as accounts must: its rows hold no name and no word, and the id leads to nobody any more.
+# The ledger stays, as accounts must: its rows hold no name and no word, and the id leads to nobody any more. So does
+# the audit trail, which nothing but this changes: what its entries tell of the user in words and addresses is taken out.
 ERASED = (
+    "ALTER TABLE audit_events DISABLE TRIGGER audit_events_append_only",
+    "UPDATE audit_events SET address = '', details = details - 'name' WHERE " + _ABOUT,
+    "ALTER TABLE audit_events ENABLE TRIGGER audit_events_append_only",
     "DELETE FROM idempotency_records WHERE user_id = $1",
     "DELETE FROM kept_ids WHERE user_id = $1",
     "DELETE FROM users WHERE id = $1",
@@ -41,21 +59,15 @@ def export(
 ) -> None:
     """Writes all that is kept of a user as NDJSON: one row a line, with its table.
 
-    DATABASE_URL is the owner's, or the local stack runs. The bytes of assets are listed by their path, not included.
+    DATABASE_URL is the owner's, or the local stack runs. The bytes of assets are listed by their path, not included;
+    answers that are kept for repeated requests are in base64.
     """
-    import os
-    import sys
-
     from deploy.cli.database import owner_database_url
     from deploy.cli.output import note
 
-    lines = asyncio.run(_exported(owner_database_url(), user))
-    if output is None:
-        sys.stdout.writelines(lines)
-        return
-    with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.writelines(lines)
-    note(f"wrote {len(lines)} rows to {output}")
+    rows = asyncio.run(_export(owner_database_url(), user, output))
+    if output is not None:
+        note(f"wrote {rows} rows to {output}")
 
 
 def erase(
@@ -65,8 +77,9 @@ def erase(
 ) -> None:
     """Deletes a user with keys, personas, conversations and the entries of assets. It cannot be undone.
 
-    DATABASE_URL is the owner's, or the local stack runs. The ledger and the audit trail keep their rows, which name
-    nobody but by an id that leads nowhere any more. Stored bytes of assets are listed, to be deleted in the store.
+    DATABASE_URL is the owner's, or the local stack runs. The ledger and the audit trail keep their rows, without names
+    and addresses, and by an id that leads nowhere any more. Calls that still go on are booked, but what they bring is
+    not kept. Stored bytes of assets are listed, to be deleted in the store.
     """
     from deploy.cli.database import owner_database_url
     from deploy.cli.output import note, show_json
@@ -82,26 +95,49 @@ def erase(
         print(path)
 
 
-async def _exported(url: str, user: str) -> list[str]:
+async def _export(url: str, user: str, output: Path | None) -> int:
+    """Writes the rows as they are read, however many there are, and returns how many."""
     import asyncpg
     import orjson
 
     connection = await asyncpg.connect(url)
     try:
+        await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=str, decoder=orjson.loads)
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             user_id = await _user_id(connection, user)
-            lines = []
-            for table, query in EXPORTED.items():
-                for row in await connection.fetch(query, user_id):
-                    line = {"table": table, **dict(row)}
-                    lines.append(orjson.dumps(line, default=_plain).decode() + "\n")
-            return lines
+            rows = 0
+            with _opened(output) as file:
+                for table, query in EXPORTED.items():
+                    async for row in connection.cursor(query, user_id):
+                        file.write(orjson.dumps({"table": table, **dict(row)}, default=_plain) + b"\n")
+                        rows += 1
+            return rows
     finally:
         await connection.close()
 
 
+@contextlib.contextmanager
+def _opened(output: Path | None) -> Iterator[BinaryIO]:
+    """Opens the file for its owner alone, whatever rights it had before, or else standard output."""
+    import os
+    import sys
+
+    if output is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.truncate()
+        yield file
+
+
 async def _erased(url: str, user: str) -> dict[str, Any]:
     import asyncpg
+
+    from services.auth.bootstrap import operator_event
+    from services.auth.store_postgres import write_events
+    from services.auth.users import USER
 
     connection = await asyncpg.connect(url)
     try:
@@ -113,7 +149,8 @@ async def _erased(url: str, user: str) -> dict[str, Any]:
             }
             paths = await connection.fetch("SELECT storage_path FROM assets WHERE user_id = $1", user_id)
             for statement in ERASED:
-                await connection.execute(statement, user_id)
+                await connection.execute(statement, *([user_id] if "$1" in statement else []))
+            await write_events(connection, [operator_event("user.erase", USER, str(user_id))])
             return {"user_id": str(user_id), **counts, "asset_paths": [row["storage_path"] for row in paths]}
     finally:
         await connection.close()
@@ -138,4 +175,6 @@ def _plain(value: object) -> Any:
         return str(value)
     if isinstance(value, dt.datetime | dt.date):
         return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     raise TypeError(f"{type(value).__name__} has no JSON")

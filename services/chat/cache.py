@@ -37,8 +37,20 @@ class ResponseCache:
         if encoded is not None and len(encoded) <= self._kept.maxsize:
             self._kept[key] = encoded
 
+    def forget(self, user_id: str) -> None:
+        """Lets go of what is kept for a user."""
+        if not self._kept:
+            return
+        theirs = _prefix(user_id)
+        for key in [key for key in self._kept if key.startswith(theirs)]:
+            self._kept.pop(key, None)
+
+
+def _prefix(user_id: str) -> bytes:
+    return user_id.encode() + b"\n"
+
 
 def cache_key(user_id: str, dialect: str, model: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> bytes:
-    """Returns what two requests have in common that are the same: the SHA-256 of all that makes the reply."""
+    """Returns what two requests have in common that are the same: user, and the SHA-256 of all that makes the reply."""
     said = orjson.dumps([{**body, "model": model}, headers], option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(b"\n".join((user_id.encode(), dialect.encode(), said))).digest()
+    return _prefix(user_id) + hashlib.sha256(b"\n".join((dialect.encode(), said))).digest()

@@ -198,7 +198,8 @@ class PostgresLedger:
             if len(settlements) > 1:
                 raise  # each is written by itself then
             [only] = settlements
-            await self._settle([Settlement(only.opening, only.entry)])
+            # Nothing of an erased user is kept but the accounts.
+            await self._settle([Settlement(only.opening, replace(only.entry, kept_ids=()))])
             gone = Unauthenticated("this user does not exist any more")
             gone.__cause__ = error
             return [gone]

@@ -151,6 +151,8 @@ async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -
     offering.changed = take_over
     async with connect(settings.auth_target, certificates) as auth, offering.running():
         identity = mesh_identity(settings.env, auth)
+        # A user who is deleted leaves nothing behind.
+        identity.feed.listen(lambda revoked: cache.forget(revoked.user_id))
         server = RpcServer(
             listen=settings.listen,
             services=SERVICES,

@@ -1,6 +1,7 @@
 """What calls used and cost, over REST and at the command line."""
 
 import asyncio
+import base64
 import datetime as dt
 import json
 import os
@@ -205,17 +206,30 @@ class TestPersonalData:
     async def test_all_that_is_kept_of_a_user_is_given_out_and_taken_away(
         self, caller: Caller, mesh: Mesh, tmp_path: Path
     ):
-        await spend(caller)
+        word = f"word{uuid.uuid4().hex}"
+        once = {"idempotency-key": word}
+        chat = {"message": f"please greet {word}", "model": "local-echo", "provider": "local"}
+        assert (await caller.post(CHAT, chat, headers=once)).status_code == 200
+        persona = {"name": word, "personality_traits": {"level": 7}}
+        assert (await caller.post("/api/v0.2/personas", persona)).status_code == 200
+        name = {"name": word, "user_id": caller.user_id, "scopes": ["chat:read"]}
+        assert (await mesh.admin.post("/api/v1/api-keys", name)).status_code == 201
         file = tmp_path / "export.ndjson"
+        file.touch(0o644)
         code, _ = await gaia(mesh, "users", "export", caller.user_id, "--output", str(file))
         assert code == 0
         assert file.stat().st_mode & 0o777 == 0o600
         rows = [json.loads(line) for line in file.read_text().splitlines()]
         tables = [row["table"] for row in rows]
         assert tables.count("chat_messages") == 2
-        assert {"user", "api_keys", "conversations", "ledger"} <= set(tables)
-        assert any(row.get("content") == "please greet" for row in rows)
+        kept = {"user", "api_keys", "personas", "conversations", "ledger", "idempotency_records", "audit_events"}
+        assert kept <= set(tables)
+        assert any(row.get("content") == f"please greet {word}" for row in rows)
+        assert [row["personality_traits"] for row in rows if row["table"] == "personas"] == [{"level": 7}]
         assert not any("key_hash" in row for row in rows)
+        [answer] = [base64.b64decode(row["answer"]) for row in rows if row["table"] == "idempotency_records"]
+        assert word.encode() in answer
+
         code, out = await gaia(mesh, "users", "erase", caller.user_id, "--yes", "--json")
         assert code == 0
         assert json.loads(out)["conversations"] == 1
@@ -224,6 +238,40 @@ class TestPersonalData:
             return (await caller.get("/api/v0.2/usage/current")).status_code == 401
 
         await eventually(forgotten)
+        left = await self.rows_with(mesh, caller.user_id)
+        assert set(left) == {"ledger", "audit_events", "revocations"}
+        assert {row["address"] for row in left["audit_events"]} == {""}
+        assert "user.erase" in {row["action"] for row in left["audit_events"]}
+        assert await self.rows_with(mesh, word) == {}
         code, _ = await gaia(mesh, "users", "export", caller.user_id)
         assert code == 1
         assert (await gaia(mesh, "usage", "reconcile"))[0] == 0, "the accounts stay whole"
+
+    async def test_the_audit_trail_takes_no_change_afterwards_either(self, caller: Caller, mesh: Mesh):
+        assert (await gaia(mesh, "users", "erase", caller.user_id, "--yes"))[0] == 0
+        connection = await asyncpg.connect(mesh.owner_url)
+        try:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="only ever added to"):
+                await connection.execute("DELETE FROM audit_events")
+        finally:
+            await connection.close()
+
+    async def rows_with(self, mesh: Mesh, text: str) -> dict[str, list[Any]]:
+        """Returns the rows of all tables in which a text stands, by their table."""
+        connection = await asyncpg.connect(mesh.owner_url)
+        try:
+            tables = await connection.fetch(
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1"
+            )
+            found = {}
+            for (table,) in tables:
+                held = "to_jsonb(t)::text LIKE '%' || $1 || '%'"
+                if table == "idempotency_records":
+                    held = f"({held} OR position(convert_to($1, 'UTF8') IN answer) > 0)"
+                query = f"SELECT to_jsonb(t)::text FROM {table} t WHERE {held}"
+                rows = [json.loads(row) for (row,) in await connection.fetch(query, text)]
+                if rows:
+                    found[str(table)] = rows
+            return found
+        finally:
+            await connection.close()
