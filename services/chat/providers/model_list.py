@@ -1,5 +1,6 @@
 """Asking an endpoint of OpenAI's dialect which models it has."""
 
+import logging
 import re
 import ssl
 from collections.abc import Sequence
@@ -9,11 +10,13 @@ import orjson
 
 from services.chat.providers import errors
 
+logger = logging.getLogger(__name__)
+
 TOTAL_SECONDS = 10.0
 """Longest time of one question, however slowly its answer comes."""
 MAX_BYTES = 4 * 1024 * 1024
 MAX_MODELS = 1000
-"""More are left out: OpenRouter, which sells everybody's, has some hundreds."""
+"""More are left out, and the log says so: OpenRouter, which sells everybody's, has some hundreds."""
 _NAME = re.compile(r"[!-~]{1,200}")
 _SUCCESS = 200
 
@@ -54,4 +57,10 @@ def read_model_names(provider: str, body: bytes) -> Sequence[str]:
         names = [entry["id"] for entry in listed if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
     except (ValueError, LookupError, TypeError) as error:
         raise errors.nonsense(provider, "a list of models that is none") from error
-    return list(dict.fromkeys(name for name in names if _NAME.fullmatch(name)))[:MAX_MODELS]
+    good = list(dict.fromkeys(name for name in names if _NAME.fullmatch(name)))
+    if left_out := len(listed) - len(good[:MAX_MODELS]):
+        logger.warning(
+            "not all models that a provider told are offered; settings may name those that matter",
+            extra={"provider": provider, "left_out": left_out, "most": MAX_MODELS},
+        )
+    return good[:MAX_MODELS]

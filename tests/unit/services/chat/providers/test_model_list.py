@@ -13,10 +13,12 @@ def listed(*names):
     return orjson.dumps({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
 
 
-def test_names_are_bounded_and_checked():
+def test_names_are_bounded_and_checked(caplog: pytest.LogCaptureFixture):
     body = listed("a", "b/c:d", "a", "", "x y", "x" * 201, "é", "line\nbreak", 5, None)
     assert read_model_names("p", body) == ["a", "b/c:d"]
     assert len(read_model_names("p", listed(*map(str, range(MAX_MODELS + 5))))) == MAX_MODELS
+    [told] = [record for record in caplog.records if getattr(record, "left_out", 0) == 5]
+    assert (told.levelname, told.provider) == ("WARNING", "p")
     assert read_model_names("p", b'{"data": [1, [], {"name": "x"}]}') == []
 
 
