@@ -74,8 +74,8 @@ class PersonaStore(Protocol):
     async def create(self, user_id: uuid.UUID, persona: Persona, at_most: int) -> Persona | None:
         """Stores a persona; None where the user has so many active ones."""
 
-    async def update(self, user_id: uuid.UUID, persona_id: str, change: Change) -> Persona | None:
-        """Changes a persona; None where it is not there."""
+    async def update(self, user_id: uuid.UUID, persona_id: str, change: Change, at_most: int) -> Persona | None:
+        """Changes a persona; None where it is not there, or would become active beside so many."""
 
     async def restore_default(self, user_id: uuid.UUID, persona: Persona) -> Persona:
         """Stores the default persona where there is none, and makes it active."""
@@ -117,14 +117,11 @@ class Personas:
         )
         stored = await self._store.create(uuid.UUID(user_id), persona, MAX_PERSONAS)
         if stored is None:
-            raise FailedPrecondition(
-                f"there are {MAX_PERSONAS} active personas, the most that a user may have; delete one first",
-                reason="TOO_MANY_PERSONAS",
-            )
+            raise _too_many()
         return stored
 
     async def update(self, user_id: str, persona_id: str, change: Change) -> Persona:
-        """Changes a persona. Raises InvalidArgument, or AlreadyExists for the name."""
+        """Changes a persona. Raises InvalidArgument, AlreadyExists for the name, FailedPrecondition for one too many."""
         name = None if change.name is None else change.name.strip()
         change = Change(
             name,
@@ -135,7 +132,14 @@ class Personas:
             change.is_active,
         )
         _check(change)
-        changed = await self._store.update(uuid.UUID(user_id), persona_id, change)
+        owner = uuid.UUID(user_id)
+        changed = await self._store.update(owner, persona_id, change, MAX_PERSONAS)
+        if changed is None and persona_id == DEFAULT_ID:
+            # Every user has it, stored or not.
+            await self._store.restore_default(owner, BUILT_IN)
+            changed = await self._store.update(owner, persona_id, change, MAX_PERSONAS)
+        if changed is None and change.is_active and await self._store.get(owner, persona_id):
+            raise _too_many()
         if changed is None:
             raise no_persona(persona_id)
         return changed
@@ -159,6 +163,13 @@ class Personas:
 def no_persona(persona_id: str) -> NotFound:
     """The error for a persona that is not there, or is somebody else's."""
     return NotFound(f"there is no persona {persona_id[:MAX_ID]}", reason="UNKNOWN_PERSONA")
+
+
+def _too_many() -> FailedPrecondition:
+    return FailedPrecondition(
+        f"there are {MAX_PERSONAS} active personas, the most that a user may have; delete one first",
+        reason="TOO_MANY_PERSONAS",
+    )
 
 
 def _built_in(persona_id: str) -> Persona:

@@ -24,12 +24,15 @@ WHERE (SELECT count(*) FROM personas WHERE user_id = $1 AND is_active) < $8
 RETURNING id, name, description, system_prompt, personality_traits, capabilities, is_active, created_at, updated_at;
 
 -- name: update_persona
--- Changes what is not null of one of a user's personas. A deleted one is nobody's current one.
+-- Changes what is not null of one of a user's personas. A deleted one is nobody's current one, and becomes active again
+-- only beside less than $9 others.
 UPDATE personas
 SET name = coalesce($3, name), description = coalesce($4, description), system_prompt = coalesce($5, system_prompt),
     personality_traits = coalesce($6, personality_traits), capabilities = coalesce($7, capabilities),
     is_active = coalesce($8, is_active), is_current = is_current AND coalesce($8, is_active), updated_at = now()
 WHERE user_id = $1 AND id = $2
+      AND (is_active OR NOT coalesce($8, false)
+           OR (SELECT count(*) FROM personas WHERE user_id = $1 AND is_active) < $9)
 RETURNING id, name, description, system_prompt, personality_traits, capabilities, is_active, created_at, updated_at;
 
 -- name: restore_default_persona

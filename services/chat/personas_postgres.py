@@ -59,10 +59,10 @@ class PostgresPersonas:
             )
         return None if row is None else _persona(row)
 
-    async def update(self, user_id: uuid.UUID, persona_id: str, change: Change) -> Persona | None:
-        """Changes a persona; None where it is not there."""
+    async def update(self, user_id: uuid.UUID, persona_id: str, change: Change, at_most: int) -> Persona | None:
+        """Changes a persona; None where it is not there, or would become active beside so many."""
         texts = (change.name, change.description, change.system_prompt)
-        with _faults(change.name or ""):
+        with _faults(change.name):
             row = await self._database.row(
                 SQL["update_persona"],
                 user_id,
@@ -71,6 +71,7 @@ class PostgresPersonas:
                 None if change.personality_traits is None else _json(change.personality_traits),
                 None if change.capabilities is None else _json(change.capabilities),
                 change.is_active,
+                at_most,
             )
         return None if row is None else _persona(row)
 
@@ -95,13 +96,12 @@ class PostgresPersonas:
 
 
 @contextlib.contextmanager
-def _faults(name: str) -> Iterator[None]:
+def _faults(name: str | None) -> Iterator[None]:
     try:
         yield
     except asyncpg.UniqueViolationError as error:
-        raise AlreadyExists(
-            f"there is an active persona with the name {name}; choose another one", reason="NAME_TAKEN"
-        ) from error
+        taken = "another active persona has its name" if name is None else f"an active persona has the name {name}"
+        raise AlreadyExists(f"{taken}; choose another one", reason="NAME_TAKEN") from error
     except asyncpg.ForeignKeyViolationError as error:
         raise Unauthenticated("this user does not exist any more") from error
 

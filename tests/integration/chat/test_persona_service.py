@@ -116,7 +116,9 @@ class TestNames:
         await client.call(client.personas.DeletePersona, pb.DeletePersonaRequest(id=first.id))
         await make(client, "Pirate")
         back = pb.UpdatePersonaRequest(id=first.id, is_active=True)
-        assert (await client.refused(client.personas.UpdatePersona, back)).code is grpc.StatusCode.ALREADY_EXISTS
+        refused = await client.refused(client.personas.UpdatePersona, back)
+        assert refused.code is grpc.StatusCode.ALREADY_EXISTS
+        assert "another active persona has its name" in refused.message
 
 
 class TestCurrent:
@@ -222,3 +224,12 @@ class TestRefusals:
         assert "delete one first" in error.message
         await client.call(client.personas.DeletePersona, pb.DeletePersonaRequest(id="p1"))
         await make(client, "one more")
+        back = await client.refused(client.personas.UpdatePersona, pb.UpdatePersonaRequest(id="p1", is_active=True))
+        assert (back.code, "delete one first" in back.message) == (grpc.StatusCode.FAILED_PRECONDITION, True)
+        await client.call(client.personas.UpdatePersona, pb.UpdatePersonaRequest(id="p2", is_active=True))
+
+    async def test_the_default_persona_can_be_changed_by_whoever_never_stored_it(self, client: Client):
+        prompt = pb.UpdatePersonaRequest(id="default", system_prompt="Be brief.")
+        changed = (await client.call(client.personas.UpdatePersona, prompt)).persona
+        assert (changed.name, changed.system_prompt) == ("Default", "Be brief.")
+        assert (await get(client, "default")).system_prompt == "Be brief."
