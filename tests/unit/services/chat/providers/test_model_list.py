@@ -18,7 +18,7 @@ def test_names_are_bounded_and_checked(caplog: pytest.LogCaptureFixture):
     assert read_model_names("p", body) == ["a", "b/c:d"]
     assert len(read_model_names("p", listed(*map(str, range(MAX_MODELS + 5))))) == MAX_MODELS
     [told] = [record for record in caplog.records if getattr(record, "left_out", 0) == 5]
-    assert (told.levelname, told.provider) == ("WARNING", "p")
+    assert told.levelname == "WARNING"
     assert read_model_names("p", b'{"data": [1, [], {"name": "x"}]}') == []
 
 
