@@ -121,7 +121,7 @@ class Personas:
         return stored
 
     async def update(self, user_id: str, persona_id: str, change: Change) -> Persona:
-        """Changes a persona. Raises InvalidArgument, AlreadyExists for the name, FailedPrecondition for one too many."""
+        """Changes a persona. Raises InvalidArgument, AlreadyExists for a name, FailedPrecondition for one too many."""
         name = None if change.name is None else change.name.strip()
         change = Change(
             name,
