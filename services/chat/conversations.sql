@@ -25,10 +25,10 @@ WITH found AS (
     SELECT m.conversation_id AS id
     FROM chat_messages m JOIN conversations c ON c.id = m.conversation_id
     WHERE c.user_id = $1 AND m.is_searchable
-      AND to_tsvector('simple', left(m.content, 100000)) @@ websearch_to_tsquery('simple', $5)
+      AND search_words(m.content) @@ websearch_to_tsquery('simple', $5)
     UNION
     SELECT id FROM conversations
-    WHERE user_id = $1 AND to_tsvector('simple', title) @@ websearch_to_tsquery('simple', $5)
+    WHERE user_id = $1 AND search_words(title) @@ websearch_to_tsquery('simple', $5)
 )
 SELECT c.id, c.title, c.created_at, c.updated_at,
        (SELECT left(m.content, 400) FROM chat_messages m WHERE m.conversation_id = c.id AND m.role = 'user'

@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 
 from services.chat.conversations import Conversation, Page, Said
+from services.chat.searching import search_terms
 from shared.db.paging import Place
 from shared.db.pool import Database, Row
 from shared.db.queries import load_queries
@@ -42,7 +43,7 @@ class PostgresConversations:
 
     async def search(self, user_id: uuid.UUID, words: str, after: Place, limit: int) -> Sequence[Conversation]:
         """Returns those that have the words."""
-        arguments = (user_id, after.created_at, after.id, limit, storable(words))
+        arguments = (user_id, after.created_at, after.id, limit, storable(search_terms(words)))
         return [_conversation(row) for row in await self._database.rows(SQL["search_conversations"], *arguments)]
 
     async def get(self, user_id: uuid.UUID, conversation_id: uuid.UUID) -> Conversation | None:

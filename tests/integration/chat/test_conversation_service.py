@@ -4,6 +4,7 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from gaia.chat.v1 import conversation_service_pb2 as pb
@@ -171,6 +172,48 @@ class TestSearch:
         assert len(await found(client, "basmati or zebra")) == 2
         assert await found(client, "basmati -rice") == []
         assert len(await found(client, "development")) == 2, "the local provider's answers have the word"
+
+    @pytest.mark.parametrize(
+        ("said", "asked", "others"),
+        [
+            (
+                "東京都に住んでいます。寿司が好きです",
+                ["東京", "京都に", "寿司", "東京 寿司", "好き"],
+                ["京東", "東京寿司"],
+            ),
+            ("我喜欢吃北京烤鸭", ["北京", "烤鸭", '"北京烤鸭"', "北京 -上海"], ["上海", "北京 -烤鸭", '北京 -"烤鸭"']),
+            ("서울에서 만나요", ["서울", "에서"], ["부산"]),
+            ("สวัสดีชาวโลก", ["ชาวโลก", "สวัสดี"], ["โลกชาว"]),
+            ("iPhone手机很贵", ["iphone", "手机", "iPhone手机"], ["android手机"]),
+            ("𠮷野家 is open", ["𠮷野", "open"], ["野𠮷"]),
+            ("Größe der Straßenbahn", ["größe", "STRASSENBAHN OR straßenbahn"], ["bahn"]),
+            ("Привет, как дела", ["ПРИВЕТ", "как дела"], ["пока"]),
+            ("مرحبا بالعالم الجديد", ["بالعالم", "مرحبا الجديد"], ["القديم"]),
+            ("नमस्ते दुनिया", ["नमस्ते"], ["विदा"]),
+            ("call foo_bar.baz(qux) at a.example/path", ["baz", "foo_bar", "foo_bar.baz", "a.example"], ["bar_foo"]),
+            ("pi is 3.14 or so", ["3.14", "pi -2.71"], ["3.15", "pi -3.14"]),
+        ],
+    )
+    async def test_every_script_is_searched(self, client: Client, said: str, asked: list[str], others: list[str]):
+        made = await begin(client)
+        await say(client, said, made.id)
+        for words in asked:
+            assert await found(client, words) == [said], words
+        for words in others:
+            assert await found(client, words) == [], words
+
+    async def test_the_index_is_used(self, client: Client):
+        connection = await asyncpg.connect(client.owner_url)
+        try:
+            # A table of a few rows is read whole otherwise.
+            await connection.execute("SET enable_seqscan = off")
+            plan = await connection.fetch(
+                "EXPLAIN SELECT 1 FROM chat_messages WHERE is_searchable AND search_words(content) "
+                "@@ websearch_to_tsquery('simple', 'rice')"
+            )
+        finally:
+            await connection.close()
+        assert any("chat_messages_search" in line for (line,) in plan)
 
     async def test_no_syntax_is_an_error(self, client: Client):
         for words in ("'", '"', "a & | !", "\x00", ":*", "-", "%"):

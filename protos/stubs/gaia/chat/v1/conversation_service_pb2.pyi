@@ -131,7 +131,8 @@ class SearchConversationsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     q: _builtins.str
     """Words that must all occur in one message or in the title, whatever their case; `"in quotes"` in this order, `-word`
-    must not occur, `or` between alternatives. Required, at most 500 characters.
+    must not occur, `or` between alternatives. In scripts without spaces between words any part of a text is found.
+    Required, at most 500 characters.
     """
     page_size: _builtins.int
     """How many conversations a page holds. Default 50, at most 500."""

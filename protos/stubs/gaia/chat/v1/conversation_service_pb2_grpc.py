@@ -84,7 +84,8 @@ class ConversationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListConversations(self, request, context):
-        """Lists the conversations, the one that was used last first. Stateless calls of SDKs are not among them.
+        """Lists the conversations, the one that was used last first. Stateless calls of SDKs are not among them. One that is
+        used while pages are read stands on the first page again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

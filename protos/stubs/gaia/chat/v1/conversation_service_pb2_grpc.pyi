@@ -36,7 +36,9 @@ class ConversationServiceStub:
     CreateConversation: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.CreateConversationRequest, _conversation_service_pb2.CreateConversationResponse]
     """Begins a conversation."""
     ListConversations: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.ListConversationsRequest, _conversation_service_pb2.ListConversationsResponse]
-    """Lists the conversations, the one that was used last first. Stateless calls of SDKs are not among them."""
+    """Lists the conversations, the one that was used last first. Stateless calls of SDKs are not among them. One that is
+    used while pages are read stands on the first page again.
+    """
     SearchConversations: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.SearchConversationsRequest, _conversation_service_pb2.SearchConversationsResponse]
     """Finds conversations by the words of their messages and titles, the one that was used last first."""
     GetConversation: _grpc.UnaryUnaryMultiCallable[_conversation_service_pb2.GetConversationRequest, _conversation_service_pb2.GetConversationResponse]
@@ -56,7 +58,9 @@ class ConversationServiceAsyncStub(ConversationServiceStub):
     CreateConversation: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.CreateConversationRequest, _conversation_service_pb2.CreateConversationResponse]  # type: ignore[assignment]
     """Begins a conversation."""
     ListConversations: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.ListConversationsRequest, _conversation_service_pb2.ListConversationsResponse]  # type: ignore[assignment]
-    """Lists the conversations, the one that was used last first. Stateless calls of SDKs are not among them."""
+    """Lists the conversations, the one that was used last first. Stateless calls of SDKs are not among them. One that is
+    used while pages are read stands on the first page again.
+    """
     SearchConversations: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.SearchConversationsRequest, _conversation_service_pb2.SearchConversationsResponse]  # type: ignore[assignment]
     """Finds conversations by the words of their messages and titles, the one that was used last first."""
     GetConversation: _aio.UnaryUnaryMultiCallable[_conversation_service_pb2.GetConversationRequest, _conversation_service_pb2.GetConversationResponse]  # type: ignore[assignment]
@@ -85,7 +89,9 @@ class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _conversation_service_pb2.ListConversationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_conversation_service_pb2.ListConversationsResponse, _abc.Awaitable[_conversation_service_pb2.ListConversationsResponse]]:
-        """Lists the conversations, the one that was used last first. Stateless calls of SDKs are not among them."""
+        """Lists the conversations, the one that was used last first. Stateless calls of SDKs are not among them. One that is
+        used while pages are read stands on the first page again.
+        """
 
     @_abc_1.abstractmethod
     def SearchConversations(
