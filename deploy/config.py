@@ -13,7 +13,7 @@ from deploy.local.settings import LocalSettings
 from edge.settings import EdgeSettings
 from services.asset.settings import AssetSettings
 from services.auth.settings import AuthSettings
-from services.chat.listing import build_listing
+from services.chat.listing import UnlistedError, build_listing
 from services.chat.settings import ChatSettings
 from shared.config_file import ConfigFile, key_text
 from shared.config_keys import keys_of, read_values, variable_of
@@ -66,8 +66,10 @@ def check_config(file: ConfigFile) -> Report:
             unknown = build_listing(chat, dt.datetime.now(dt.UTC)).unknown
             tell = any(endpoint.discovers for endpoint in chat.openai_compatible)
             warnings += (_unknown(file, model, tell) for model in unknown)
-        except SettingsError as error:
-            faults["", str(error)] = Fault("", str(error))
+        except UnlistedError as error:
+            for one in error.faults:
+                name = key_text(one.key)
+                faults[name, one.message] = Fault(name, one.message, file.line(one.key))
     return Report(sorted(faults.values(), key=lambda fault: fault.line or 0), warnings)
 
 

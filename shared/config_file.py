@@ -1,5 +1,6 @@
 """The file of settings: where it is looked for, reading it, and which line says what."""
 
+import codecs
 import os
 import re
 import tomllib
@@ -71,7 +72,8 @@ def read_config(path: Path) -> ConfigFile:
     if len(raw) > MAX_BYTES:
         raise ConfigFileError(f"{path}: is longer than {MAX_BYTES} bytes")
     try:
-        text = raw.decode()
+        # Some editors begin a file with a byte order mark, which TOML does not know.
+        text = raw.removeprefix(codecs.BOM_UTF8).decode()
         document = tomllib.loads(text, parse_float=_fraction)
     except UnicodeDecodeError as error:
         raise ConfigFileError(f"{path}: must be UTF-8, which byte {error.start} is not") from None

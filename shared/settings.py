@@ -195,6 +195,18 @@ def is_private(address: str) -> bool:
 
 S = TypeVar("S", bound=BaseSettings)
 
+_PLAINER = {
+    "missing": "is missing",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "date_type": "must be a date, such as 2027-06-30",
+    "date_parsing": "must be a date, such as 2027-06-30",
+    "date_from_datetime_parsing": "must be a date, such as 2027-06-30",
+    "date_from_datetime_inexact": "must be a date without a time, such as 2027-06-30",
+}
+"""What is told in place of pydantic's words about its own types."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -278,7 +290,7 @@ def _fault(
     message: str,
     kind: str,
 ) -> Fault:
-    message = message.removeprefix("Value error, ")
+    message = _PLAINER.get(kind, message.removeprefix("Value error, "))
     if not location:  # a rule about several settings, which names them itself
         return Fault("", message, kind=kind)
     by_alias = {str(field.validation_alias): name for name, field in settings.model_fields.items()}

@@ -98,11 +98,28 @@ class ProviderSpec:
         return "unconfigured" if self.missing_setting else "unreachable" if self.unreachable else "available"
 
 
+@dataclass(frozen=True, slots=True)
+class Unoffered:
+    """A setting that names what no configured provider offers: `aliases`, `default_model` or `default_provider`."""
+
+    setting: str
+    message: str
+    alias: str = ""
+
+
+class UnofferedError(ValueError):
+    """What settings name that no configured provider offers, all of it at once."""
+
+    def __init__(self, faults: Sequence[Unoffered]) -> None:
+        super().__init__("; ".join(fault.message for fault in faults))
+        self.faults = faults
+
+
 class Catalogue:
     """All providers with their models, the preferred provider first.
 
-    `aliases` maps further names to `provider/model` or a model's id. Raises ValueError for an alias or a default that
-    names nothing; where a provider is unreachable, what names nothing may be one of its models, and is left out.
+    `aliases` maps further names to `provider/model` or a model's id. Raises UnofferedError for aliases and defaults
+    that name nothing; where a provider is unreachable, what names nothing may be one of its models, and is left out.
     """
 
     def __init__(
@@ -135,37 +152,49 @@ class Catalogue:
         self.makers = tuple(model for provider in providers for model in provider.makers)
         self.models = tuple(model for provider in providers for model in provider.models)
         incomplete = any(provider.unreachable for provider in providers)
+        faults: list[Unoffered] = []
         for alias, target in (aliases or {}).items():
             if target in self._models:
                 self._models[alias] = self._models[target]
             elif target in self._makers:
                 self._makers[alias] = self._makers[target]
             elif not incomplete:
-                raise ValueError(f"the alias {alias} stands for {target}, which no configured provider offers")
+                what = f"the alias {alias} stands for {target}, which no configured provider offers"
+                faults.append(Unoffered("aliases", what, alias))
+        if default_provider and (wrong := self._wrong_provider(default_provider)):
+            faults.append(Unoffered("default_provider", wrong))
+            default_provider = ""
         if default_model in self._models:
-            default_provider = self._set_default(self._models[default_model], default_provider)
+            chosen = self._models[default_model]
+            if default_provider and self._providers[default_provider].id != chosen.provider:
+                what = f"the default model {chosen.id} is of {chosen.provider}, and not of {default_provider}"
+                faults.append(Unoffered("default_model", what))
+            default_provider = self._set_default(chosen)
         elif default_model and not incomplete:
-            raise ValueError(f"the default model {default_model} is offered by no configured provider")
+            what = f"the default model {default_model} is offered by no configured provider"
+            faults.append(Unoffered("default_model", what))
+        if faults:
+            raise UnofferedError(faults)
         self.default_provider = self._default_provider(default_provider)
 
-    def _set_default(self, model: ModelSpec, wanted: str) -> str:
+    def _wrong_provider(self, wanted: str) -> str:
+        provider = self._providers.get(wanted)
+        if provider is not None and not provider.missing_setting:
+            return ""
+        known = ", ".join(one.id for one in self.providers if not one.missing_setting)
+        return f"{wanted} is not a configured provider; configured are {known or 'none'}"
+
+    def _set_default(self, model: ModelSpec) -> str:
         """Makes a model its provider's default, and returns that provider."""
         provider = self._providers[model.provider]
-        if wanted and self._providers.get(wanted) is not provider:
-            raise ValueError(f"the default model {model.id} is of {provider.id}, and not of {wanted}")
         chosen = replace(provider, default_model=model.id)
         self.providers = tuple(chosen if one is provider else one for one in self.providers)
         self._providers.update(dict.fromkeys((chosen.id, *chosen.aliases), chosen))
         return chosen.id
 
     def _default_provider(self, wanted: str) -> ProviderSpec | None:
-        if wanted:
-            provider = self._providers.get(wanted)
-            if provider is None or provider.missing_setting:
-                known = ", ".join(one.id for one in self.providers if not one.missing_setting)
-                raise ValueError(f"{wanted} is not a configured provider; configured are {known or 'none'}")
-            if provider.is_configured:
-                return provider
+        if wanted and self._providers[wanted].is_configured:
+            return self._providers[wanted]
         return next((provider for provider in self.providers if provider.is_configured), None)
 
     def take(self, other: "Catalogue") -> None:

@@ -5,22 +5,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from services.chat.catalogue import Catalogue, ModelSpec, ProviderSpec
+from services.chat.catalogue import Catalogue, ModelSpec, ProviderSpec, Unoffered, UnofferedError
 from services.chat.pricing import PriceBook, Publisher, free
 from services.chat.providers.local import local_spec
 from services.chat.settings import ChatSettings, CompatibleEndpoint
 from services.chat.stating import state
+from shared.config_file import Key, key_text
 from shared.settings import SettingsError
 
 CLAUDE, CLAUDE_NAME, CLAUDE_ALIASES, CLAUDE_SETTING = "claude", "Anthropic Claude", ("anthropic",), "ANTHROPIC_API_KEY"
 OPENAI, OPENAI_NAME, OPENAI_SETTING = "openai", "OpenAI", "OPENAI_API_KEY"
 LOCAL = "local"
 
-_NAMES = "aliases, defaults (GAIA_MODEL_ALIASES, GAIA_DEFAULT_PROVIDER, GAIA_DEFAULT_MODEL)"
-
 Discovered = Mapping[str, Sequence[str]]
 """The models that providers told, by the provider's id."""
 NOTHING: Discovered = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """What is wrong with a value of the settings: its key in the file, and the variable that may hold it."""
+
+    key: Key
+    variable: str
+    message: str
+
+
+class UnlistedError(SettingsError):
+    """Settings that are right by themselves, and do not go with the models and prices that there are."""
+
+    def __init__(self, faults: Sequence[Unlisted]) -> None:
+        super().__init__("; ".join(f"{key_text(one.key)} ({one.variable}): {one.message}" for one in faults))
+        self.faults = faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +65,8 @@ def build_listing(settings: ChatSettings, now: dt.datetime, discovered: Discover
             settings.default_provider or "",
             settings.default_model or "",
         )
-    except ValueError as error:
-        raise SettingsError(f"{_NAMES}: {error}") from error
+    except UnofferedError as error:
+        raise UnlistedError([_place(fault, settings) for fault in error.faults]) from error
     return Listing(catalogue, PriceBook(_publishers(settings), stated.prices), stated.unknown)
 
 
@@ -105,19 +121,32 @@ def _publishers(settings: ChatSettings) -> dict[str, Publisher]:
 
     publishers[CLAUDE] = prices.publisher(provider_id="anthropic")
     publishers[OPENAI] = prices.publisher(provider_id="openai")
-    for endpoint in settings.openai_compatible:
+    unpriced: list[Unlisted] = []
+    for number, endpoint in enumerate(settings.openai_compatible):
         if not endpoint.prices_of:
             publishers[endpoint.id] = prices.publisher(base_url=endpoint.first_url)
         elif prices.publishes(endpoint.prices_of):
             publishers[endpoint.id] = prices.publisher(provider_id=endpoint.prices_of)
         else:
-            raise SettingsError(
-                f"providers.compatible (GAIA_OPENAI_COMPATIBLE): {endpoint.id}: no prices are published of "
-                f"{endpoint.prices_of}; leave prices_of out, or name one that genai-prices knows"
-            )
+            what = f"no prices are published of {endpoint.prices_of}; leave it out, or name one that genai-prices knows"
+            key = ("providers", "compatible", number, "prices_of")
+            unpriced.append(Unlisted(key, "GAIA_OPENAI_COMPATIBLE", what))
+    if unpriced:
+        raise UnlistedError(unpriced)
     return publishers
 
 
 def _preferred(models: Sequence[ModelSpec], preferred: Sequence[str]) -> str:
     offered = {model.id for model in models}
     return next((name for name in preferred if name in offered), models[0].id)
+
+
+def _place(fault: Unoffered, settings: ChatSettings) -> Unlisted:
+    if fault.setting != "aliases":
+        return Unlisted(
+            ("defaults", fault.setting.removeprefix("default_")), f"GAIA_{fault.setting.upper()}", fault.message
+        )
+    if fault.alias in settings.model_aliases:
+        return Unlisted(("aliases", fault.alias), "GAIA_MODEL_ALIASES", fault.message)
+    model = next((name for name, one in settings.models.items() if fault.alias in one.aliases), "")
+    return Unlisted(("models", model, "aliases"), "GAIA_MODELS", fault.message)

@@ -1,11 +1,21 @@
 """Settings of the chat service."""
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from services.chat.model_settings import ModelSettings
 from shared.settings import ListenAddress, ServiceSettings
@@ -13,7 +23,20 @@ from shared.settings import ListenAddress, ServiceSettings
 RESERVED_PROVIDER_IDS = ("claude", "anthropic", "openai", "local")
 
 
-HttpUrl = Annotated[str, Field(pattern="^https?://")]
+def _check_url(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https://")
+    return url
+
+
+def _check_id(name: str) -> str:
+    if not _ID.fullmatch(name):
+        raise ValueError("must be 1 to 63 of a-z, 0-9, _ and -, a letter first")
+    return name
+
+
+_ID = re.compile("[a-z][a-z0-9_-]{0,62}")
+HttpUrl = Annotated[str, AfterValidator(_check_url)]
 ModelId = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
 """Name of a model: printable ASCII without spaces."""
 
@@ -49,7 +72,7 @@ class CompatibleEndpoint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str = Field(pattern="^[a-z][a-z0-9_-]{0,62}$")
+    id: Annotated[str, AfterValidator(_check_id)]
     name: str = Field(default="", max_length=200)
     base_url: HttpUrl | None = None
     api_key: SecretStr = SecretStr("")

@@ -10,8 +10,8 @@ down_revision = "0009"
 branch_labels = None
 depends_on = None
 
-# Characters of Thai, Lao, Burmese, Khmer, Chinese, Japanese and Korean are words of their own, so that any run of them is
-# found as a phrase; `services.chat.searching` writes queries likewise. Names such as `user_id` and `a.example/b` are
+# Characters of Thai, Lao, Burmese, Khmer, Chinese, Japanese and Korean are words of their own, so that any run of them
+# is found as a phrase; `services.chat.searching` writes queries likewise. Names such as `user_id` and `a.example/b` are
 # several words: the parser would take them for one file or host.
 SEARCH = r"""
 CREATE FUNCTION search_words(said text) RETURNS tsvector LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

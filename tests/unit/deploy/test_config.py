@@ -80,12 +80,18 @@ def test_what_holds_is_shown_with_its_source_and_without_secrets(full_example, e
 
 def test_what_no_provider_offers_is_warned_of_and_a_default_for_nothing_is_a_fault(environment, tmp_path):
     path = tmp_path / "gaia.toml"
-    path.write_text('[models.ours]\nmax_tokens = 5\n[defaults]\nmodel = "theirs"\n')
+    path.write_text(
+        '[models.ours]\nmax_tokens = 5\n[defaults]\nmodel = "theirs"\nprovider = "nobody"\n[aliases]\nfast = "x/y"\n'
+    )
     report = check_config(read_config(path))
-    assert [fault.message for fault in report.faults] == [
-        "aliases, defaults (GAIA_MODEL_ALIASES, GAIA_DEFAULT_PROVIDER, GAIA_DEFAULT_MODEL): "
-        "the default model theirs is offered by no configured provider"
+    assert [fault.told(path) for fault in report.faults] == [
+        f"{path}:4: defaults.model: the default model theirs is offered by no configured provider",
+        f"{path}:5: defaults.provider: nobody is not a configured provider; configured are local",
+        f"{path}:7: aliases.fast: the alias fast stands for x/y, which no configured provider offers",
     ]
+    path.write_text('[[providers.compatible]]\nid = "x"\nbase_url = "http://x"\nmodels = ["a"]\nprices_of = "nobody"\n')
+    [fault] = check_config(read_config(path)).faults
+    assert (fault.name, fault.line) == ("providers.compatible[0].prices_of", 5)
     path.write_text("[models.ours]\nmax_tokens = 5\n")
     report = check_config(read_config(path))
     assert report.faults == []
@@ -98,3 +104,22 @@ def test_the_file_is_checked_whatever_the_environment_says(environment, tmp_path
     path.write_text("[edge]\nport = 99999\n")
     [fault] = check_config(read_config(path)).faults
     assert (fault.name, fault.line) == ("edge.port", 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("base_url = 'ftp://x'", "3: providers.compatible[0].base_url: must begin with http:// or https://"),
+        ("base_url = 'http://x'\nid = 'Bad Id'", "4: providers.compatible[0].id: must be 1 to 63 of a-z, 0-9, _ and -"),
+        ("models = 'a'", "3: providers.compatible[0].models: must be a list"),
+        ("prices = 1", "3: providers.compatible[0].prices: is no key of this table (did you mean prices_of?)"),
+        ("", "2: providers.compatible[0].id: is missing"),
+        ("[models.a]\ndeprecation_date = 'soon'", "4: models.a.deprecation_date: must be a date, such as 2027-06-30"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_what_would_be_right(environment, tmp_path, text, told):
+    path = tmp_path / "gaia.toml"
+    # As some editors write it.
+    path.write_bytes(b"\xef\xbb\xbf# ours\n[[providers.compatible]]\n" + text.encode())
+    faults = [fault.told(path) for fault in check_config(read_config(path)).faults]
+    assert any(fault.startswith(f"{path}:{told}") for fault in faults), faults
