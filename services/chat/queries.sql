@@ -30,7 +30,7 @@ SELECT c.id,
        coalesce((SELECT array_agg(content ORDER BY position) FROM recent WHERE characters <= $3), '{}') AS contents,
        coalesce((SELECT array_agg(input_tokens ORDER BY position) FROM recent WHERE characters <= $3), '{}') AS read,
        coalesce((SELECT array_agg(output_tokens ORDER BY position) FROM recent WHERE characters <= $3), '{}') AS written
-FROM conversations c WHERE c.id = $5 AND c.user_id = $1 AND c.origin <> 'completion';
+FROM conversations c WHERE c.id = $5 AND c.user_id = $1;
 
 -- name: count_default_messages
 -- Counts the messages of a user's default conversation.

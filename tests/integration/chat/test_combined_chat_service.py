@@ -79,6 +79,20 @@ class TestMessages:
             ("completion", body["conversation_id"])
         ] * 2
 
+    async def test_the_conversation_that_a_reply_names_can_be_gone_on_with(self, client: Client):
+        first = await client.combined(messages=HELLO, provider="local")
+        conversation = {"provider": "local", "conversation_id": first["conversation_id"]}
+        second = await client.combined(message="and now?", **conversation)
+        assert "message 2 of yours that I can see; the first was: hello" in second["response"]
+        told = [*HELLO, {"role": "assistant", "content": second["response"]}, {"role": "user", "content": "bye"}]
+        third = await client.combined(messages=told, **conversation)
+        assert second["conversation_id"] == third["conversation_id"] == first["conversation_id"]
+        assert [row["content"] for row in await client.messages() if row["role"] == "user"] == [
+            "hello",
+            "and now?",
+            "bye",
+        ]
+
     async def test_with_a_conversation_what_is_new_is_kept_in_it(
         self, client: Client, openai_upstream: ScriptedProvider
     ):
