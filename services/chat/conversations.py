@@ -1,6 +1,7 @@
 """The conversations that a user has, as a list to look through."""
 
 import datetime as dt
+import unicodedata
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ MAX_QUERY = 500
 TITLE_CHARACTERS = 60
 """About what a line of a phone's list shows."""
 PREVIEW_CHARACTERS = 160
+_JOINERS = frozenset("\u200d\ufe0f")
+_SKIN_TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
+_FLAG_LETTERS = frozenset(map(chr, range(0x1F1E6, 0x1F200)))
 UNTITLED = "New conversation"
 """Shown until the first message makes a title."""
 
@@ -157,7 +161,18 @@ def brief(text: str, characters: int) -> str:
         return line
     cut = line[: characters - 1]
     at = cut.rfind(" ")
-    return (cut[:at] if at > characters // 2 else cut).rstrip() + "…"
+    if at > characters // 2:
+        return cut[:at].rstrip() + "…"
+    whole = characters - 1
+    # A family of joined people, a flag or a letter with its marks is one sign to its reader; a long chain of them is not.
+    while whole > characters // 2 and _belong_together(line[whole - 1], line[whole]):
+        whole -= 1
+    return line[:whole].rstrip() + "…"
+
+
+def _belong_together(left: str, right: str) -> bool:
+    is_added = unicodedata.category(right).startswith("M") or right in _JOINERS or right in _SKIN_TONES
+    return is_added or left in _JOINERS or (left in _FLAG_LETTERS and right in _FLAG_LETTERS)
 
 
 def parse_conversation_id(text: str) -> uuid.UUID:

@@ -36,6 +36,13 @@ class TestBrief:
     def test_a_longer_one_is_cut_behind_a_word(self):
         assert brief("alpha beta gamma delta", 14) == "alpha beta…"
 
+    @pytest.mark.parametrize("sign", ["\U0001f469\u200d\U0001f467\u200d\U0001f466", "e\u0301", "\U0001f44d\U0001f3fd"])
+    def test_no_sign_is_cut_in_two(self, sign: str):
+        for characters in range(12, 24):
+            cut = brief(sign * 30, characters).removesuffix("…")
+            assert cut
+            assert cut == sign * (len(cut) // len(sign))
+
     @pytest.mark.parametrize("text", ["x" * 100, "a " + "x" * 100, "日本語" * 20])
     def test_a_word_that_is_too_long_is_cut_itself(self, text: str):
         assert len(brief(text, 20)) == 20
