@@ -17,14 +17,17 @@ from edge.transcoding.errors import Code, RpcFailure, failure
 from edge.transcoding.headers import Header, sane_request_id
 from edge.transcoding.options import CrossOrigin
 
-V02_FEATURES = ["chat", "streaming", "providers", "models"]
+V02_FEATURES = ["chat", "streaming", "personas", "providers", "models", "usage", "performance"]
 V02_ENDPOINTS = {
     "chat": "/api/v0.2/chat",
     "chat_stream": "/api/v0.2/chat/stream",
     "chat_status": "/api/v0.2/chat/status",
     "chat_history": "/api/v0.2/chat/history",
+    "personas": "/api/v0.2/personas",
     "providers": "/api/v0.2/providers",
     "models": "/api/v0.2/models",
+    "usage": "/api/v0.2/usage/current",
+    "performance": "/api/v0.2/performance/summary",
     "health": "/api/v0.2/health",
 }
 
@@ -43,7 +46,7 @@ class Pages:
             {
                 "message": "Gaia is running.",
                 "version": self._version,
-                "versions": ["v0.2", "v1"],
+                "versions": ["v0.2", "v0.3", "v1"],
                 "docs": "/docs",
                 "health": "/health",
             },
