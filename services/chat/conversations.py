@@ -164,7 +164,7 @@ def brief(text: str, characters: int) -> str:
     if at > characters // 2:
         return cut[:at].rstrip() + "…"
     whole = characters - 1
-    # A family of joined people, a flag or a letter with its marks is one sign to its reader; a long chain of them is not.
+    # A family of joined people, a flag or a letter with its marks is one sign to its reader; a long chain is not.
     while whole > characters // 2 and _belong_together(line[whole - 1], line[whole]):
         whole -= 1
     return line[:whole].rstrip() + "…"
