@@ -223,7 +223,7 @@ class Selector:
             if measured:
                 mean, number = min(measured)
                 return models[number], f"the shortest time to the first word of those measured, {mean:.0f} ms"
-            return min(models, key=_cheap), "the lowest published price, since no model was measured yet"
+            return min(models, key=_cheap), "the lowest published price, since none of those left was measured yet"
         defaults = {(one.id, one.default_model) for one in self._catalogue.providers}
         default = next((model for model in models if (model.provider, model.id) in defaults), None)
         if default is not None:
