@@ -21,17 +21,19 @@ CLOSE_SECONDS = 5.0
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 Row: TypeAlias = asyncpg.Record
 
-# How asyncpg says that the server is away, going away, coming up, full or not yet prepared; TimeoutError: silent.
+# How asyncpg says that the server is away, going away, coming up, full, a standby that takes no writes, or not yet
+# prepared, and that of two who waited for each other this one had to give way; TimeoutError: silent.
 # InternalClientError: the server said its farewell while nobody asked it anything, and asyncpg takes that message for a
 # call that is still under way (until the connection ends, a moment later).
 OUTAGE = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.TransactionRollbackError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InterfaceError,
