@@ -1,5 +1,6 @@
 """What a call may cost before it is made, and what it did cost: admission, settlement, and the money in between."""
 
+import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,8 @@ from shared.rates.tokens import TokenLimit
 
 MAX_LATE = 1_000
 """Most settlements that wait for a database that is away; those beyond become interrupted calls in the ledger."""
+MAX_LATE_ANSWER = 64 * 1024
+"""Largest answer for a repeated request that waits with its settlement: all that wait have 64 MiB of them at the most."""
 
 NOTHING = Decimal(0)
 NO_LIMITS = Limits()
@@ -153,7 +156,14 @@ class Meter:
             amount=amount,
             limits=limits,
         )
-        if refused := await self.ledger.open(opening):
+        try:
+            refused = await self.ledger.open(opening)
+        except asyncio.CancelledError:
+            # It may be open all the same, and nobody is there to close it.
+            left = self.entry(opening, State.CANCELLED, (), provider=model.provider, model=model.id)
+            self._settle_late(Settlement(opening, left))
+            raise
+        if refused:
             assert amount is not None
             raise over_budget(refused, amount, advice)
         return Admission(opening, caller, estimate, conditions, address)
@@ -225,18 +235,21 @@ class Meter:
     ) -> uuid.UUID | None:
         """Books a call and returns the id of its conversation; see `Ledger.settle`.
 
-        Without the database it raises Unavailable, and the call is booked when the database is back, without its
-        conversation: nobody was told of it.
+        Without the database it raises Unavailable, and the call is booked when the database is back; without its
+        conversation, since nobody was told of it, unless its answer is kept for whoever asks again. So is one whose
+        caller left meanwhile, and does not hear how its booking ended.
         """
         usage = entry.usage
-        # Where the provider counts something else than tokens, the estimate stands.
-        if usage is not None and not (usage.characters or usage.audio_ms):
-            await self._tokens.settle(admission.caller, admission.address, admission.estimate, usage.total_tokens)
         settlement = Settlement(admission.opening, entry, exchange, answer)
         try:
+            # Where the provider counts something else than tokens, the estimate stands.
+            if usage is not None and not (usage.characters or usage.audio_ms):
+                await self._tokens.settle(admission.caller, admission.address, admission.estimate, usage.total_tokens)
             return await self.ledger.settle(settlement)
-        except Unavailable:
-            self._settle_late(replace(settlement, exchange=None, answer=None))
+        except (Unavailable, asyncio.CancelledError):
+            if answer is None or len(answer) > MAX_LATE_ANSWER:
+                settlement = replace(settlement, exchange=None, answer=None)
+            self._settle_late(settlement)
             raise
 
     def entry(
