@@ -14,6 +14,10 @@ from shared.errors import GaiaError, NotFound, Violation
 MOST_IDS = 1000
 """Ids of one reply that are remembered, and that one request may name: more items than a response has."""
 
+KEPT_IDS_DAYS = 31
+"""How long an id is remembered after it was last told: OpenAI keeps its replies and Anthropic its sandboxes for 30 days
+at the most, OpenAI its sandboxes for 20 minutes without use, its sound for less. What is named later is not there."""
+
 _ID = re.compile(r"[!-~]{1,255}")
 _WHOLE = frozenset(
     {

@@ -129,13 +129,14 @@ WITH call AS MATERIALIZED (
     JOIN booked ON booked.id = a.call_id
     WHERE i.call_id = a.call_id
 ), kept AS (
-    INSERT INTO kept_ids (provider, id, user_id)
-    SELECT c.provider, k.id, c.user_id
-    FROM unnest($39::uuid[], $40::text[]) AS k (call_id, id)
+    INSERT INTO kept_ids AS i (provider, id, user_id)
+    SELECT DISTINCT ON (c.provider, k.id) c.provider, k.id, c.user_id
+    FROM unnest($39::uuid[], $40::text[]) WITH ORDINALITY AS k (call_id, id, n)
     JOIN booked ON booked.id = k.call_id JOIN call c ON c.id = k.call_id
     -- In order, so that no two statements wait for each other. Whoever was told an id first is its owner.
-    ORDER BY 1, 2
-    ON CONFLICT DO NOTHING
+    ORDER BY 1, 2, k.n
+    ON CONFLICT (provider, id) DO UPDATE SET created_at = now()
+    WHERE i.user_id = excluded.user_id AND i.created_at < now() - interval '1 day'
 )
 SELECT call_id, id FROM placed;
 
@@ -176,8 +177,15 @@ SELECT id FROM booked;
 -- Returns which ids of what a provider keeps were told to a user.
 SELECT id FROM kept_ids WHERE user_id = $1 AND provider = $2 AND id = ANY ($3::text[]);
 
+-- name: forget_kept_ids
+-- Deletes ids that were last told so many days ago; at most so many, the oldest first.
+DELETE FROM kept_ids WHERE (provider, id) IN (
+    SELECT provider, id FROM kept_ids WHERE created_at < now() - make_interval(days => $1)
+    ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED);
+
 -- name: interrupt_calls
--- Books calls whose lease is over as interrupted, and lets go of what was held for them; returns how many.
+-- Books calls whose lease is over as interrupted, and lets go of what was held for them, and of their idempotency keys;
+-- returns how many.
 WITH released AS (
     DELETE FROM reservations WHERE id IN (
         SELECT id FROM reservations WHERE lease_until < now() ORDER BY lease_until LIMIT 1000 FOR UPDATE SKIP LOCKED)
@@ -196,7 +204,11 @@ WITH released AS (
     WHERE o.owner IS NOT NULL AND r.amount_usd IS NOT NULL
     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 ), balanced AS (
-    UPDATE budget_balances b SET reserved_usd = b.reserved_usd - c.amount
-    FROM change c WHERE b.kind = c.kind AND b.owner = c.owner AND b.month = c.month
+    -- As settle_calls does, so that its order of locks is kept.
+    INSERT INTO budget_balances AS b (kind, owner, month, reserved_usd)
+    SELECT kind, owner, month, -amount FROM change
+    ON CONFLICT (kind, owner, month) DO UPDATE SET reserved_usd = b.reserved_usd + excluded.reserved_usd
+), given_back AS (
+    DELETE FROM idempotency_records i USING released r WHERE i.call_id = r.id AND i.answer IS NULL
 )
 SELECT count(*) AS count FROM released;

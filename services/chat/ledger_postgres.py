@@ -17,10 +17,12 @@ import orjson
 from services.chat.conversations_postgres import storable
 from services.chat.deferred import DeferredOpenings
 from services.chat.journal import Journal, left_behind
+from services.chat.kept_ids import KEPT_IDS_DAYS
 from services.chat.ledger import Opening, Place, Settlement
 from services.chat.records import Stored
 from services.chat.turn import ToolCall
 from shared.budgets import Refused
+from shared.db.batches import delete_old
 from shared.db.grouping import GroupedWriter
 from shared.db.idempotency import IdempotencyRecords
 from shared.db.pool import Database
@@ -98,14 +100,23 @@ _said: Sequence[Callable[[tuple[uuid.UUID, Stored]], Any]] = (
 class PostgresLedger:
     """Implements `services.chat.ledger.Ledger`. `repeats` keeps the answers for second requests.
 
+    `kept_ids_days` is how long an id of what a provider keeps is remembered after it was last told.
     With a folder for journals, of which each belongs to one process and all to this database, calls without a budget
     are not written down in the database before they are dispatched: see `services.chat.deferred`. Raises OSError when
     the folder cannot be written to.
     """
 
-    def __init__(self, database: Database, repeats: IdempotencyRecords, journals: Path | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        repeats: IdempotencyRecords,
+        journals: Path | None = None,
+        *,
+        kept_ids_days: int = KEPT_IDS_DAYS,
+    ) -> None:
         self._database = database
         self._repeats = repeats
+        self._kept_ids_days = kept_ids_days
         self._openings: GroupedWriter[Opening, Refused | None] = GroupedWriter(self._open)
         self._settlements: GroupedWriter[Settlement, uuid.UUID | None] = GroupedWriter(self._settle)
         self._journals = journals
@@ -149,10 +160,11 @@ class PostgresLedger:
         await self._repeats.release(call_id)
 
     async def sweep(self) -> int:
-        """Books calls whose process is gone as interrupted, and forgets old answers; returns how many calls."""
+        """Books calls whose process is gone as interrupted, and forgets what is old; returns how many calls."""
         await self._take_over()
         row = await self._database.row(SQL["interrupt_calls"])
         await self._repeats.forget()
+        await delete_old(self._database, SQL["forget_kept_ids"], self._kept_ids_days)
         assert row is not None
         return int(row["count"])
 

@@ -228,7 +228,7 @@ async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -
 
 def _ledger(settings: ChatSettings, database: Database, repeats: IdempotencyRecords) -> PostgresLedger:
     try:
-        return PostgresLedger(database, repeats, settings.call_journal)
+        return PostgresLedger(database, repeats, settings.call_journal, kept_ids_days=settings.kept_ids_days)
     except OSError as error:
         raise SettingsError(
             f"GAIA_CALL_JOURNAL: cannot write to {settings.call_journal}: {error.strerror}; set it to another folder"

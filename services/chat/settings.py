@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from services.chat.kept_ids import KEPT_IDS_DAYS
 from services.chat.model_settings import ModelSettings
 from shared.settings import ListenAddress, ServiceSettings
 
@@ -231,6 +232,9 @@ class ChatSettings(ServiceSettings):
     """How long a reply is kept."""
     idempotency_hours: int = Field(default=24, ge=1, le=24 * 30)
     """How long the reply to a request with an Idempotency-Key is kept for its repetitions."""
+    kept_ids_days: int = Field(default=KEPT_IDS_DAYS, ge=1, le=3650)
+    """How long a user may name what a provider keeps (a reply, a sandbox) after last being told of it. The default is
+    a day more than OpenAI and Anthropic keep any of it."""
     ledger_grace_seconds: float = Field(default=60.0, ge=0)
     """How long after its deadline a call may still be settling before the ledger has it as interrupted."""
     call_journal: Path | None = None

@@ -4,6 +4,7 @@ import datetime as dt
 import uuid
 from pathlib import Path
 
+from shared.db.batches import delete_old
 from shared.db.pool import Database
 from shared.db.queries import load_queries
 from shared.idempotency import Kept
@@ -40,4 +41,4 @@ class IdempotencyRecords:
 
     async def forget(self) -> None:
         """Deletes what was kept longer than it has to be."""
-        await self._database.execute(SQL["forget_idempotency_keys"], self._hours)
+        await delete_old(self._database, SQL["forget_idempotency_keys"], self._hours)

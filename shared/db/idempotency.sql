@@ -22,6 +22,7 @@ UPDATE idempotency_records SET answer = $2 WHERE call_id = $1;
 DELETE FROM idempotency_records WHERE call_id = $1 AND answer IS NULL;
 
 -- name: forget_idempotency_keys
--- Deletes what was kept longer than it has to be.
+-- Deletes what was kept longer than it has to be; at most so many, the oldest first.
 DELETE FROM idempotency_records WHERE (user_id, key) IN (
-    SELECT user_id, key FROM idempotency_records WHERE created_at < now() - make_interval(hours => $1) LIMIT 1000);
+    SELECT user_id, key FROM idempotency_records WHERE created_at < now() - make_interval(hours => $1)
+    ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED);

@@ -151,6 +151,20 @@ async def test_a_process_that_is_gone_leaves_its_calls_to_the_next_sweep(
     assert len(files(tmp_path)) == 1, "this process's own is still there"
 
 
+async def test_a_process_that_is_gone_gives_its_idempotency_keys_back_with_its_calls(
+    ledger: PostgresLedger, tmp_path: Path
+):
+    gone = Journal(tmp_path)
+    call = opening()
+    gone.write(call)
+    claim = call.user_id, "key", b"fingerprint"
+    assert await ledger.claim(*claim, call.id, call.lease_until) is None
+    assert await ledger.claim(*claim, new_call_id(), call.lease_until) is not None, "it is still going on"
+    os.close(gone._file)
+    await ledger.sweep()
+    assert await ledger.claim(*claim, new_call_id(), call.lease_until) is None
+
+
 async def test_a_torn_record_does_not_keep_the_others_from_being_found(
     ledger: PostgresLedger, store: Database, tmp_path: Path
 ):

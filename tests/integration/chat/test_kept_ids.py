@@ -7,6 +7,9 @@ from typing import Any
 import grpc
 import pytest
 
+from services.chat.ledger_postgres import PostgresLedger
+from shared.db.idempotency import IdempotencyRecords
+from shared.db.pool import Database
 from shared.rpc.channel import connect
 from tests.integration.chat.conftest import Client, refusal
 from tests.integration.chat.scripted_provider import (
@@ -19,6 +22,7 @@ from tests.integration.chat.scripted_provider import (
 from tests.integration.chat.test_ledger import ledger_of
 from tests.integration.chat.test_response_service import OPENAI, call, record, respond, stream, streaming
 from tests.support.auth import Auth
+from tests.support.postgres import PostgresServer
 
 CLAUDE = {"model": "claude-haiku-5-5", "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]}
 
@@ -133,6 +137,60 @@ class TestResponses:
         ]
         body = {**OPENAI, "input": items, "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}
         assert await last_body(client, body, openai_upstream) == body
+
+
+@pytest.fixture
+async def ledger(postgres: PostgresServer, database: str) -> AsyncIterator[PostgresLedger]:
+    store = Database(postgres.url(database, "gaia_chat"))
+    await store.open()
+    yield PostgresLedger(store, IdempotencyRecords(store), kept_ids_days=31)
+    await store.close()
+
+
+class TestForgetting:
+    async def told(self, client: Client, upstream: ScriptedProvider, sandbox: str, days_ago: int = 0) -> str:
+        """Has a user told a reply that ran in a sandbox, so many days ago; returns the reply's id."""
+        ran = {"type": "code_interpreter_call", "id": f"ci_{uuid.uuid4().hex}", "container_id": sandbox}
+        told, whole = made(ran)
+        upstream.script = lambda exchange: exchange.reply(200, whole)
+        await respond(client, OPENAI)
+        aged = "UPDATE kept_ids SET created_at = created_at - make_interval(days => $1) WHERE id = ANY ($2)"
+        await client.rows(aged, days_ago, [told, f"msg_{told}", sandbox])
+        return told
+
+    async def test_what_no_provider_keeps_any_more_is_forgotten(
+        self, client: Client, openai_upstream: ScriptedProvider, ledger: PostgresLedger
+    ):
+        old = await self.told(client, openai_upstream, "cntr_old", 32)
+        young = await self.told(client, openai_upstream, "cntr_young", 30)
+        await ledger.sweep()
+        error = await refusal(call(client, {**OPENAI, "previous_response_id": old}))
+        assert error.code is grpc.StatusCode.NOT_FOUND
+        assert await last_body(client, {**OPENAI, "previous_response_id": young}, openai_upstream)
+        assert await client.rows("SELECT 1 FROM kept_ids WHERE id = ANY ($1)", [old, f"msg_{old}", "cntr_old"]) == []
+
+    async def test_a_sandbox_that_is_used_again_is_remembered_from_then_on(
+        self, client: Client, stranger: Client, openai_upstream: ScriptedProvider, ledger: PostgresLedger
+    ):
+        sandbox = f"cntr_{uuid.uuid4().hex}"
+        for days in (30, 30):
+            await self.told(client, openai_upstream, sandbox, days)
+        await ledger.sweep()
+        body = {**OPENAI, "tools": [{"type": "code_interpreter", "container": sandbox}]}
+        assert await last_body(client, body, openai_upstream) == body
+        # Whoever else is told of it does not keep it alive.
+        await client.rows("UPDATE kept_ids SET created_at = created_at - interval '2 days' WHERE id = $1", sandbox)
+        await self.told(stranger, openai_upstream, sandbox)
+        await ledger.sweep()
+        assert (await refusal(call(client, body))).code is grpc.StatusCode.NOT_FOUND
+
+    async def test_a_backlog_is_caught_up_with_at_once(self, client: Client, ledger: PostgresLedger):
+        await client.rows(
+            "INSERT INTO kept_ids (provider, id, user_id, created_at) SELECT 'p', n::text, gen_random_uuid(), "
+            "now() - interval '40 days' FROM generate_series(1, 2500) AS n"
+        )
+        await ledger.sweep()
+        assert await client.rows("SELECT 1 FROM kept_ids WHERE provider = 'p'") == []
 
 
 class TestOtherDialects:
