@@ -15,13 +15,14 @@ from services.chat.catalogue import ModelSpec
 from services.chat.dialects.base import Stamp
 from services.chat.ledger import Exchange, State, new_call_id
 from services.chat.metering import Admission, Meter, Used, may_use
-from services.chat.providers.errors import reported_usage
+from services.chat.providers import errors
 from services.chat.resilience.course import Attempt
-from services.chat.responding import Fallback, Responder, StreamedAnswer
+from services.chat.responding import Fallback, Responder, StreamedAnswer, used_by
 from services.chat.selection import Selection
 from services.chat.snapshot import Told
 from services.chat.tokens import BYTES_PER_TOKEN, turn_tokens
 from services.chat.turn import Delta, Reply, ReplyBuilder, ToolCallDelta, Turn, Usage
+from services.chat.unheard import used_unheard
 from shared.errors import GaiaError
 from shared.idempotency import answer_of
 from shared.identity.principal import Principal
@@ -210,18 +211,20 @@ class BegunCall:
         call, admission, responder = self._call, self._start(), self._calls.responder
         course = responder.course(call.turn, call.selection, call.deadline)
         try:
-            answer = await responder.complete(call.turn, course, call.deadline, self._hold)
+            answer = await responder.complete(call.turn, course, call.deadline, self._hold, self._unheard)
         except GaiaError as failure:
-            used = [*_used_by(course.attempts), *_reported(course.model, failure)]
+            last, is_estimate = used_by(failure, course, self._unheard)
+            used = [*_used_by(course.attempts), *_used(course.model, last)]
             error = failure.reason or failure.code
-            await _briefly(self._break_off(admission, State.FAILED, error, None, used, course.model, is_estimate=False))
+            estimated = is_estimate or _has_estimate(course.attempts)
+            broken = self._break_off(admission, State.FAILED, error, None, used, course.model, is_estimate=estimated)
+            await _briefly(broken)
             raise
         except BaseException:
-            used = [*_used_by(course.attempts), *self._unheard()]
-            self._break_off(admission, State.CANCELLED, "", None, used)
+            used = [*_used_by(course.attempts), *_used(course.model, self._cut_off(course.model, course.asked_at))]
+            self._break_off(admission, State.CANCELLED, "", None, used, course.model)
             raise
-        wasted = _used_by(answer.attempts)
-        return await self._finish(admission, answer.reply, answer.model, wasted, answer.fallback_used, None)
+        return await self._finish(admission, answer.reply, answer.model, answer.attempts, answer.fallback_used, None)
 
     async def events(self) -> AsyncGenerator[Delta | Fallback]:
         """Yields the answer as it arrives; when that is over, it is stored and `told`.
@@ -233,12 +236,14 @@ class BegunCall:
                 yield delta
             return
         call, admission = self._call, self._start()
-        answer = self._answer = self._calls.responder.stream(call.turn, call.selection, call.deadline, self._hold)
+        responder = self._calls.responder
+        answer = responder.stream(call.turn, call.selection, call.deadline, self._hold, self._unheard)
+        self._answer = answer
         records: list[bytes] = []
         kept_bytes = 0
         keeps = call.once is not None or call.cache_key is not None
         first_word: float | None = None
-        state, error = State.CANCELLED, ""
+        state, error, was_at_work = State.CANCELLED, "", True
         try:
             async with aclosing(answer.events()) as events:
                 async for event in events:
@@ -252,18 +257,17 @@ class BegunCall:
                     yield event
             state = State.DONE
         except GaiaError as failure:
-            state, error = State.FAILED, failure.reason or failure.code
+            state, error, was_at_work = State.FAILED, failure.reason or failure.code, errors.was_at_work(failure)
             raise
         finally:
             if state is not State.DONE:
-                used = [*_used_by(answer.attempts), *self._heard(answer, state)]
+                used = [*_used_by(answer.attempts), *self._heard(answer, was_at_work=was_at_work)]
                 broken = self._break_off(admission, state, error, first_word, used, answer.model, answer.reply)
                 if state is State.FAILED:
                     await _briefly(broken)
         whole, model = answer.reply.build(), answer.model
         streamed = (b"".join(records), answer.reply.last_record)
-        wasted = _used_by(answer.attempts)
-        await self._finish(admission, whole, model, wasted, answer.fallback_used, first_word, *streamed)
+        await self._finish(admission, whole, model, answer.attempts, answer.fallback_used, first_word, *streamed)
 
     @property
     def _admitted(self) -> Admission:
@@ -290,7 +294,7 @@ class BegunCall:
         admission: Admission,
         reply: Reply,
         model: ModelSpec,
-        wasted: Sequence[Used],
+        failed: Sequence[Attempt],
         fallback_used: bool,
         first_word_ms: float | None,
         records: bytes = b"",
@@ -302,10 +306,10 @@ class BegunCall:
         entry = meter.entry(
             admission.opening,
             State.DONE,
-            [*wasted, Used(model.provider, model.id, usage, reply.served)],
+            [*_used_by(failed), Used(model.provider, model.id, usage, reply.served)],
             provider=model.provider,
             model=model.id,
-            is_estimate=reply.usage is None,
+            is_estimate=reply.usage is None or _has_estimate(failed),
             first_word_ms=first_word_ms,
             total_ms=total_ms,
             conditions=admission.conditions,
@@ -374,20 +378,26 @@ class BegunCall:
 
         return self._calls.in_background(write())
 
-    def _unheard(self) -> Sequence[Used]:
-        """What a model used at least that was asked, and whose answer nobody waited for."""
-        model = self._call.selection.model
-        return [Used(model.provider, model.id, Usage(turn_tokens(self._call.turn)))]
+    def _unheard(self, model: ModelSpec, seconds: float) -> Usage:
+        """Estimates what a model used that was cut off after so many seconds, before anything of it was heard."""
+        call = self._call
+        return used_unheard(call.turn, model, seconds, call.max_output_tokens, is_stream=call.is_stream)
 
-    def _heard(self, answer: StreamedAnswer, state: State) -> Sequence[Used]:
-        """What a model used for a reply that broke off: what it said of it, and what arrived beyond that."""
-        builder = answer.reply
-        said = builder.usage
-        if state is State.FAILED and said is None and not builder.has_content:
-            return ()
-        said = said or Usage(turn_tokens(self._call.turn))
+    def _cut_off(self, model: ModelSpec, asked_at: float | None) -> Usage | None:
+        """The same for a model that is being asked; None where none is."""
+        return None if asked_at is None else self._unheard(model, time.perf_counter() - asked_at)
+
+    def _heard(self, answer: StreamedAnswer, *, was_at_work: bool) -> Sequence[Used]:
+        """What a model used for a reply that broke off: what it said of it, and what arrived beyond that.
+
+        Where it said nothing and nothing arrived, that is an estimate, unless it broke off by itself.
+        """
+        builder, model = answer.reply, answer.model
+        if builder.usage is None and not builder.has_content:
+            return _used(model, self._cut_off(model, answer.asked_at) if was_at_work else None)
+        said = builder.usage or Usage(turn_tokens(self._call.turn))
         arrived = replace(said, output_tokens=max(said.output_tokens, _tokens_of(builder.build())))
-        return [Used(answer.model.provider, answer.model.id, arrived, builder.served)]
+        return [Used(model.provider, model.id, arrived, builder.served)]
 
 
 def _allowed(selection: Selection, caller: Principal) -> Selection:
@@ -419,9 +429,11 @@ def _used_by(attempts: Sequence[Attempt]) -> Sequence[Used]:
     return [Used(one.model.provider, one.model.id, one.usage) for one in attempts if one.usage is not None]
 
 
-def _reported(model: ModelSpec, failure: GaiaError) -> Sequence[Used]:
-    """What the last try used, where its provider told that in its failure."""
-    usage = reported_usage(failure)
+def _has_estimate(attempts: Sequence[Attempt]) -> bool:
+    return any(one.is_estimate for one in attempts)
+
+
+def _used(model: ModelSpec, usage: Usage | None) -> Sequence[Used]:
     return () if usage is None else [Used(model.provider, model.id, usage)]
 
 

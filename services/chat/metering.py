@@ -27,7 +27,7 @@ from shared.rates.tokens import TokenLimit
 MAX_LATE = 1_000
 """Most settlements that wait for a database that is away; those beyond become interrupted calls in the ledger."""
 MAX_LATE_ANSWER = 64 * 1024
-"""Largest answer for a repeated request that waits with its settlement: all that wait have 64 MiB of them at the most."""
+"""Largest answer for a repeated request that waits with its settlement: no more than 64 MiB of them wait."""
 
 NOTHING = Decimal(0)
 NO_LIMITS = Limits()

@@ -36,6 +36,15 @@ Hold = Callable[[ModelSpec, Usage], Awaitable[bool]]
 """Takes in what a try used that failed. Returns whether another one can be paid for beside it."""
 
 
+Unheard = Callable[[ModelSpec, float], Usage]
+"""Estimates what a model used that was cut off after so many seconds."""
+
+
+def nothing_heard(_model: ModelSpec, _seconds: float) -> Usage:
+    """Takes what nobody heard for nothing."""
+    return Usage(0)
+
+
 async def hold_nothing(_model: ModelSpec, _usage: Usage) -> bool:
     """Lets every call go on."""
     return True
@@ -92,7 +101,14 @@ class Responder:
         """Whether a model's provider speaks a dialect."""
         return dialect in self.providers[model.provider].dialects
 
-    async def complete(self, turn: Turn, course: Course, deadline: float, hold: Hold = hold_nothing) -> Answer:
+    async def complete(
+        self,
+        turn: Turn,
+        course: Course,
+        deadline: float,
+        hold: Hold = hold_nothing,
+        unheard: Unheard = nothing_heard,
+    ) -> Answer:
         """Returns a whole reply. Raises the last provider's error.
 
         `course` is a new one for the turn (see `course`); it knows afterwards which tries failed before.
@@ -103,8 +119,9 @@ class Responder:
             try:
                 reply = await self._try(course, fitted, model, deadline)
             except FAULTS as failure:
-                used = errors.reported_usage(failure)
-                wait = course.go_on(failure, used) if used is None or await hold(model, used) else None
+                used, is_estimate = used_by(failure, course, unheard)
+                may_go_on = used is None or await hold(model, used)
+                wait = course.go_on(failure, used, is_estimate=is_estimate) if may_go_on else None
                 if wait is None:
                     raise
             except GaiaError as refusal:
@@ -115,9 +132,16 @@ class Responder:
                 return Answer(reply, model, course.fallback_used, course.attempts)
             await course.pause(wait)
 
-    def stream(self, turn: Turn, selection: Selection, deadline: float, hold: Hold = hold_nothing) -> "StreamedAnswer":
+    def stream(
+        self,
+        turn: Turn,
+        selection: Selection,
+        deadline: float,
+        hold: Hold = hold_nothing,
+        unheard: Unheard = nothing_heard,
+    ) -> "StreamedAnswer":
         """Begins a stream; nothing is asked before its events are."""
-        return StreamedAnswer(self, turn, selection, deadline, hold)
+        return StreamedAnswer(self, turn, selection, deadline, hold, unheard)
 
     def course(self, turn: Turn, selection: Selection, deadline: float) -> Course:
         """Begins the way of a request."""
@@ -183,7 +207,15 @@ class StreamedAnswer:
     the one whose error is raised in the end is not among them, what came of it is in `reply`.
     """
 
-    def __init__(self, responder: Responder, turn: Turn, selection: Selection, deadline: float, hold: Hold) -> None:
+    def __init__(
+        self,
+        responder: Responder,
+        turn: Turn,
+        selection: Selection,
+        deadline: float,
+        hold: Hold,
+        unheard: Unheard,
+    ) -> None:
         self.model = selection.model
         self.fallback_used = False
         self.reply = ReplyBuilder()
@@ -193,14 +225,21 @@ class StreamedAnswer:
         self._selection = selection
         self._deadline = deadline
         self._hold = hold
+        self._unheard = unheard
+        self._course: Course | None = None
         self._was_seen = False
+
+    @property
+    def asked_at(self) -> float | None:
+        """Since when a provider is being asked; see `Course`."""
+        return None if self._course is None else self._course.asked_at
 
     async def events(self) -> AsyncGenerator[Delta | Fallback]:
         """Yields the deltas, and before the first one a Fallback for each provider that failed.
 
         Raises the provider's error when no try is left, or when a reply breaks off of which something was told.
         """
-        course = self._responder.course(self._turn, self._selection, self._deadline)
+        self._course = course = self._responder.course(self._turn, self._selection, self._deadline)
         self.attempts = course.attempts
         while True:
             try:
@@ -210,9 +249,11 @@ class StreamedAnswer:
                 return
             except FAULTS as failure:
                 others = course.has_others()
-                used = self.reply.usage
+                used, is_estimate = self.reply.usage, False
+                if used is None:
+                    used, is_estimate = used_by(failure, course, self._unheard)
                 may_go_on = not self._was_seen and (used is None or await self._hold(course.model, used))
-                wait = course.go_on(failure, used) if may_go_on else None
+                wait = course.go_on(failure, used, is_estimate=is_estimate) if may_go_on else None
                 if wait is None:
                     failure.metadata["fallback_available"] = str(others).lower()
                     raise
@@ -278,6 +319,18 @@ class StreamedAnswer:
             self._was_seen = True
             for one in held:
                 yield one
+
+
+def used_by(failure: GaiaError, course: Course, unheard: Unheard) -> tuple[Usage | None, bool]:
+    """Returns what the try used that failed just now, None for nothing, and whether that is an estimate.
+
+    Its provider may have told it in its failure. One that was cut off at its work told nothing; one that failed or
+    refused by itself, or was never reached, counts nothing.
+    """
+    told = errors.reported_usage(failure)
+    if told is None and course.asked_at is not None and errors.was_at_work(failure):
+        return unheard(course.model, time.perf_counter() - course.asked_at), True
+    return told, False
 
 
 def _has_content(delta: Delta) -> bool:

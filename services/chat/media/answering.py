@@ -15,6 +15,7 @@ from services.chat.media.events import Overheard
 from services.chat.media.kept import Keeping, decode
 from services.chat.media.making import Makers
 from services.chat.metering import Admission, Used, check_model
+from services.chat.providers import errors
 from services.chat.turn import Usage
 from shared.errors import GaiaError
 from shared.idempotency import answer_of
@@ -86,7 +87,8 @@ class MediaCalls:
         try:
             made = await self._makers.fetch(call.asked, call.model, deadline)
         except GaiaError as failure:
-            await call.failed(failure, ())
+            # What was cut off at its work is counted all the same.
+            await call.failed(failure, [call.asked.least] if errors.was_at_work(failure) else ())
             raise
         except BaseException:
             call.cancelled(call.asked.least)
@@ -119,7 +121,7 @@ class MediaCalls:
         except GaiaError as failure:
             state = State.FAILED
             used = overheard.usage or asked.least
-            await call.failed(failure, [used] if held else ())
+            await call.failed(failure, [used] if held or errors.was_at_work(failure) else ())
             raise
         finally:
             if state is State.CANCELLED:

@@ -35,7 +35,6 @@ class ImageRequest(AsItComes):
 
     body: Mapping[str, Any]
     kind = Kind.IMAGES
-    least: Usage | None = None
 
     @property
     def model(self) -> str:
@@ -51,6 +50,15 @@ class ImageRequest(AsItComes):
     def tokens(self) -> int:
         """Those of the description."""
         return -(-len(self.body["prompt"].encode()) // BYTES_PER_TOKEN)
+
+    @property
+    def least(self) -> Usage | None:
+        """The images, where it is published how many tokens they take; those are drawn, whoever waits for them."""
+        tokens = most_image_tokens(self.model, self.body.get("quality") or "", self.body.get("size") or "")
+        if tokens is None:
+            return None
+        drawn = tokens * (self.body.get("n") or 1)
+        return Usage(self.tokens, drawn, output_image_tokens=drawn)
 
     def payload(self, model: ModelSpec) -> bytes:
         """Returns the request."""

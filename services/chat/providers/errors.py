@@ -16,6 +16,8 @@ import email.utils
 import re
 from collections.abc import Mapping
 
+import aiohttp
+
 from services.chat.turn import Usage
 from shared.errors import (
     BadUpstream,
@@ -142,6 +144,15 @@ class Reported(Exception):
 def reported_usage(error: GaiaError) -> Usage | None:
     """Returns what a provider told that a failed call used, None where it told nothing."""
     return error.__cause__.usage if isinstance(error.__cause__, Reported) else None
+
+
+def was_at_work(error: GaiaError) -> bool:
+    """Whether a provider was given up that may have worked until then: it counts what it did, and tells nobody.
+
+    One that could not be connected to in time was asked nothing, and one that refused or failed by itself counts
+    nothing beyond what it reported.
+    """
+    return error.reason == TIMEOUT and not isinstance(error.__cause__, aiohttp.ConnectionTimeoutError)
 
 
 def told_wait(error: GaiaError) -> float | None:

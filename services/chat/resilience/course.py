@@ -1,6 +1,7 @@
 """The way of one request: tries at the chosen model's provider, then at those of models that may stand in for it."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,17 +17,21 @@ from shared.errors import GaiaError
 class Attempt:
     """A try that failed: whom it asked, the error's reason, and the tokens that were reported before it failed.
 
-    Where `was_asked` is False the provider was passed over, since its circuit is open.
+    Where it was cut off while the provider was at work, the tokens are an estimate, and `is_estimate` says so. Where
+    `was_asked` is False the provider was passed over, since its circuit is open.
     """
 
     model: ModelSpec
     reason: str
     usage: Usage | None = None
     was_asked: bool = True
+    is_estimate: bool = False
 
 
 class Course:
     """Where a request stands. `model` is asked next or now; `attempts` are those that failed and were made good for.
+
+    `asked_at` is since when the provider is being asked (a time of `time.perf_counter`), None between two tries.
 
     `deadline` is a time of the running event loop's clock; `seeks` says that the request names what only one of the
     provider's endpoints keeps. Each model is tried in one place of the course only,
@@ -47,6 +52,7 @@ class Course:
         self.model = candidates[0]
         self.attempts: list[Attempt] = []
         self.fallback_used = False
+        self.asked_at: float | None = None
         self._candidates = candidates
         self._at = 0
         self._pools = pools
@@ -64,16 +70,18 @@ class Course:
         """Chooses an endpoint for the next try; see `Pool.lease`."""
         lease = self._pool.lease(self.model, self._tried)
         self._tried.append(lease.endpoint)
+        self.asked_at = time.perf_counter()
         return lease
 
     def has_others(self) -> bool:
         """Whether a model is left that could stand in."""
         return self._next() is not None
 
-    def go_on(self, failure: GaiaError, usage: Usage | None = None) -> float | None:
-        """Takes in that the try failed. Returns the seconds to `pause` before the next one, None when there is none.
+    def go_on(self, failure: GaiaError, usage: Usage | None = None, *, is_estimate: bool = False) -> float | None:
+        """Takes in that the try failed, and what it used.
 
-        `model` is another one then, where the provider is given up.
+        Returns the seconds to `pause` before the next one, None when there is none. `model` is another one then, where
+        the provider is given up.
         """
         left = self._deadline - asyncio.get_running_loop().time()
         elsewhere = self._pool.has_another(self.model, self._tried)
@@ -84,7 +92,8 @@ class Course:
             self._tell(failure)
             return None
         was_asked = failure.reason != CIRCUIT_OPEN
-        self.attempts.append(Attempt(self.model, failure.reason or failure.code, usage, was_asked))
+        self.attempts.append(Attempt(self.model, failure.reason or failure.code, usage, was_asked, is_estimate))
+        self.asked_at = None
         if following is None:
             self._retries += 1
             return wait

@@ -112,7 +112,12 @@ async def test_a_budget_gets_back_what_is_held_for_a_caller_who_leaves_while_it_
     meter: Meter, owner: asyncpg.Connection
 ):
     caller = Principal(
-        str(uuid.uuid4()), "a@gaia.test", str(uuid.uuid4()), frozenset(), "test", limits=KeyLimits(None, None, Decimal(9))
+        str(uuid.uuid4()),
+        "a@gaia.test",
+        str(uuid.uuid4()),
+        frozenset(),
+        "test",
+        limits=KeyLimits(None, None, Decimal(9)),
     )
     async with owner.transaction():
         await owner.execute("LOCK TABLE reservations IN ACCESS EXCLUSIVE MODE")

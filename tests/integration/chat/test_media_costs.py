@@ -193,6 +193,29 @@ class TestBooking:
             await body_of(speak(client, {**SPEAK, "model": "gpt-4o-mini-tts"}))
         assert [row["state"] for row in await ledger_of(client)] == ["failed"]
 
+    @pytest.mark.parametrize(
+        ("call", "least"),
+        [
+            # 2 tokens at 0.02 dollars a million.
+            (embed, Decimal("0.00000004")),
+            (speak, Decimal("0.000165")),
+            # 2 tokens at 5 dollars a million, and an image of 272 at 32.
+            (
+                lambda client: paint(client, {**PAINT, "quality": "low", "size": "1024x1024"}),
+                Decimal("0.00001") + 272 * Decimal("0.000032"),
+            ),
+        ],
+        ids=["embeddings", "speech", "images"],
+    )
+    async def test_what_took_too_long_is_booked_at_what_it_costs_at_least(
+        self, client: Client, openai_upstream: ScriptedProvider, call: Any, least: Decimal
+    ):
+        openai_upstream.script = lambda exchange: exchange.gone()
+        assert (await refusal(call(client))).code is grpc.StatusCode.DEADLINE_EXCEEDED
+        [row] = await ledger_of(client)
+        assert (row["state"], row["cost_usd"], row["is_estimate"]) == ("failed", least, True)
+        assert adds_up(row)
+
     async def test_a_caller_who_leaves_ends_the_request_and_what_was_sent_is_booked(
         self, client: Client, openai_upstream: ScriptedProvider
     ):
