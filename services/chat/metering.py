@@ -13,7 +13,7 @@ from services.chat.catalogue import ModelSpec
 from services.chat.ledger import Entry, Exchange, Ledger, Opening, Settlement, State
 from services.chat.pricing import Conditions, PriceBook, PriceList
 from services.chat.tiers import asked_tier, served_tier
-from services.chat.tokens import most_tokens, turn_tokens
+from services.chat.tokens import most_per_picture, most_predicted, most_tokens, turn_tokens
 from services.chat.turn import Served, Turn, Usage
 from services.chat.unseen import has_unseen_input, tools_of_the_provider
 from shared import telemetry
@@ -318,7 +318,7 @@ class Meter:
         if places := tools_of_the_provider(turn):
             what = "is run by the provider, and what that costs is not known before; a budget must hold this call"
             raise InvalidArgument.of(*(Violation(place, what) for place in places))
-        stated, has_more = most_tokens(turn), has_unseen_input(turn)
+        has_more, predicted = has_unseen_input(turn), most_predicted(turn)
         worst = NOTHING
         for model in candidates:
             # What is asked to be served in another way may be served in the common one all the same.
@@ -333,8 +333,9 @@ class Meter:
                 raise InvalidArgument.field(
                     "max_tokens", f"must be given: a budget holds this call, and {model.id} has no known longest reply"
                 )
+            stated = most_tokens(turn, most_per_picture(model.id))
             input_tokens = max(stated, _window(model)) if has_more else stated
-            worst = max(worst, *(prices.worst(input_tokens, output_tokens or 0) for prices in known))
+            worst = max(worst, *(prices.worst(input_tokens, (output_tokens or 0) + predicted) for prices in known))
         return worst
 
     def _settle_late(self, settlement: Settlement) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 from services.chat.pricing import Conditions
 from services.chat.turn import Served, Turn
 
-NAMES = ("service_tier", "speed")
+NAMES = ("inference_geo", "service_tier", "speed")
 
-_TIERS = frozenset({"priority", "flex", "batch", "fast", "ultrafast"})
+_TIERS = frozenset({"priority", "flex", "batch", "fast", "ultrafast", "us"})
 """Ways of being served that have prices of their own somewhere; any other word changes no price."""
 
 
@@ -22,7 +22,7 @@ def asked_tier(turn: Turn) -> Conditions:
 
 def told_tier(said: Mapping[str, Any]) -> Served:
     """Returns how a reply says that it was served, from the object of it that says so."""
-    if not (said.get("service_tier") or said.get("speed")):
+    if not (said.get("service_tier") or said.get("speed") or said.get("inference_geo")):
         return ()
     return tuple((name, value) for name in NAMES if isinstance(value := said.get(name), str))
 

@@ -1,6 +1,6 @@
 """Estimating tokens before a provider counts them: to trim a conversation, to hold a rate, to bound a cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,12 +19,21 @@ TOKENS_PER_MESSAGE = 4
 TOKENS_PER_IMAGE = 1600
 """What a picture of 1.15 megapixels costs, the largest that providers do not scale down."""
 MOST_TOKENS_PER_IMAGE = 8_000
-"""More than any provider counts for a picture, in its finest mode."""
+"""More than OpenAI's and Anthropic's models count for a picture, but for those of `_FINER`."""
+_FINER = (("gpt-4o-mini", 50_000),)
+"""How the ids of models begin that count pictures by a measure of their own: 2,833 and 5,667 for each of 8 tiles."""
+_MEASURED = ("claude-", "gpt-", "chatgpt-", "o1", "o3", "o4")
+MOST_TOKENS_ELSEWHERE = 20_000
+"""More than the models of other makers count for a picture."""
+PICTURES_IN_ORIGINAL = 4
+"""For how many pictures one counts that is to be seen in its original size."""
+MOST_TOKENS_PER_TOOL = 1_000
+"""What a provider tells its model of a tool of its own, such as a computer's screen, beyond what the request says."""
 BYTES_PER_DOCUMENT_TOKEN = 12
 """Fewer than a page of a document has for each of the tokens that it is counted as, text and picture together."""
 MOST_OVERHEAD = 1_000
 """What a provider adds of its own to a request: the instructions for tools, the frame of a conversation."""
-_PICTURES = ("image_url", "input_image", "image")
+_PICTURES = ("image_url", "input_image", "image", "computer_screenshot")
 """Types of the parts that are pictures, in every dialect; how many bytes they have says nothing of their tokens."""
 
 
@@ -83,11 +92,25 @@ def turn_tokens(turn: Turn) -> int:
     return sum(map(estimate, turn.messages)) + -(-tools // BYTES_PER_TOKEN)
 
 
-def most_tokens(turn: Turn) -> int:
+def most_per_picture(model: str) -> int:
+    """Returns a number of tokens that a model cannot exceed for a picture."""
+    for beginning, tokens in _FINER:
+        if model.startswith(beginning):
+            return tokens
+    return MOST_TOKENS_PER_IMAGE if model.startswith(_MEASURED) else MOST_TOKENS_ELSEWHERE
+
+
+def most_predicted(turn: Turn) -> int:
+    """Returns the most tokens of a reply that the request predicts: those that do not come true are paid for, too."""
+    prediction = None if turn.original is None else turn.original.body.get("prediction")
+    return 0 if prediction is None else len(orjson.dumps(prediction))
+
+
+def most_tokens(turn: Turn, per_picture: int = MOST_TOKENS_PER_IMAGE) -> int:
     """Returns a number of tokens that a turn cannot exceed: no tokenizer makes more of a text than it has bytes."""
     if turn.original is not None:
         text, pictures = _measure(turn.original.body)
-        return text + pictures * MOST_TOKENS_PER_IMAGE + MOST_OVERHEAD
+        return text + pictures * per_picture + MOST_OVERHEAD + _typed_tools(turn.original.body) * MOST_TOKENS_PER_TOOL
     most = MOST_OVERHEAD + sum(
         len(orjson.dumps(tool.parameters)) + len(tool.description.encode()) + len(tool.name) for tool in turn.tools
     )
@@ -96,7 +119,7 @@ def most_tokens(turn: Turn) -> int:
     for message in turn.messages:
         most += len(message.text.encode()) + 4 * TOKENS_PER_MESSAGE
         most += sum(len(call.name) + len(call.arguments.encode()) for call in message.tool_calls)
-        most += sum(_most_of(part) for part in message.parts)
+        most += sum(_most_of(part, per_picture) for part in message.parts)
     return most
 
 
@@ -112,10 +135,10 @@ def _data_tokens(part: Part) -> int:
             return 0
 
 
-def _most_of(part: Part) -> int:
+def _most_of(part: Part, per_picture: int) -> int:
     match part:
         case Image():
-            return MOST_TOKENS_PER_IMAGE
+            return per_picture
         case Document():
             return max(MOST_TOKENS_PER_IMAGE, len(part.data))
         case Thinking():
@@ -124,22 +147,32 @@ def _most_of(part: Part) -> int:
             return 0
 
 
+def _typed_tools(body: Mapping[str, Any]) -> int:
+    tools = body.get("tools")
+    kinds = [one.get("type") for one in tools if isinstance(one, dict)] if isinstance(tools, list) else []
+    return sum(kind not in (None, "function", "custom") for kind in kinds)
+
+
 def _measure(value: Any) -> tuple[int, int]:
     """Counts the bytes of a request that a model may read as text, and its pictures."""
     text = pictures = 0
-    waiting = [value]
+    waiting = [(value, False)]
     while waiting:
-        one = waiting.pop()
+        one, in_picture = waiting.pop()
         if isinstance(one, dict):
-            pictures += one.get("type") in _PICTURES
-            is_picture = str(one.get("media_type")).startswith("image/")
+            if one.get("type") in _PICTURES:
+                in_picture = True
+                pictures += 1
+            if in_picture and one.get("detail") == "original":
+                pictures += PICTURES_IN_ORIGINAL - 1
             for name, inner in one.items():
                 text += len(name) + 2
-                is_picture_url = name in ("url", "image_url") and str(inner).startswith("data:image/")
-                if not is_picture_url and not (is_picture and name == "data"):
-                    waiting.append(inner)
+                # Its bytes say nothing of a picture's tokens. What is in no picture is read, whatever it is called.
+                is_picture = name == "data" or (name in ("url", "image_url") and str(inner).startswith("data:image/"))
+                if not (in_picture and is_picture and isinstance(inner, str)):
+                    waiting.append((inner, in_picture))
         elif isinstance(one, list):
-            waiting += one
+            waiting += [(inner, in_picture) for inner in one]
         elif isinstance(one, str):
             text += len(one.encode())
         else:

@@ -4,7 +4,7 @@ For a client of this dialect the bytes are passed on as they came; what they say
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -26,6 +26,8 @@ from services.chat.turn import (
 )
 from shared.errors import GaiaError
 
+_ASIDE = frozenset({"compaction", "advisor_message", "fallback_message"})
+"""Kinds of iterations that are not in the counts of a message, or were another model's."""
 _REASONS: Mapping[str, FinishReason] = {
     "end_turn": FinishReason.STOP,
     "stop_sequence": FinishReason.STOP,
@@ -242,6 +244,9 @@ def _usage(first: Mapping[str, Any], last: Mapping[str, Any], ran: Sequence[str]
     written = tokens("cache_creation_input_tokens")
     creation = last.get("cache_creation") or first.get("cache_creation") or {}
     details = last.get("output_tokens_details") or {}
+    aside = [one for one in last.get("iterations") or first.get("iterations") or () if one.get("type") in _ASIDE]
+    if aside:
+        return _usage_aside(_usage({**first, "iterations": None}, {**last, "iterations": None}, ran), aside)
     counted = Usage(
         # What was read from the cache or written to it is counted beside the rest.
         input_tokens=tokens("input_tokens") + cached + written,
@@ -252,3 +257,13 @@ def _usage(first: Mapping[str, Any], last: Mapping[str, Any], ran: Sequence[str]
         cache_write_1h_tokens=min(count(creation.get("ephemeral_1h_input_tokens")), written),
     )
     return with_message_tools(counted, last.get("server_tool_use") or first.get("server_tool_use"), ran)
+
+
+def _usage_aside(counted: Usage, aside: Sequence[Mapping[str, Any]]) -> Usage:
+    """Adds what is not in the counts of a message: summing its conversation up, and words of another model."""
+    for one in aside:
+        if one["type"] == "compaction":
+            counted += _usage({}, one)
+        else:
+            counted = replace(counted, unpriced_calls=counted.unpriced_calls + 1)
+    return counted

@@ -32,6 +32,9 @@ _KINDS = {
 }
 _CALLS = ("web_searches", "file_searches")
 _THOUSAND = 1000
+_ONE_COUNTRY = ("inference_geo", "us")
+_ONE_COUNTRY_FACTOR = Decimal("1.1")
+"""What Anthropic takes for tokens that are to stay in the United States, of the models that may be told to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +93,13 @@ def publisher(*, provider_id: str | None = None, base_url: str | None = None) ->
         # As the library does: conditions are those of the provider itself, not of one whose models it sells on.
         own = any(info is one for one in provider.models)
         prices = info.get_prices(now, dict(conditions) if own else None)
-        return Published(_compile(prices, source), _next_change(info, now))
+        factor = _ONE_COUNTRY_FACTOR if provider_id == "anthropic" and _ONE_COUNTRY in conditions else Decimal(1)
+        return Published(_compile(prices, source, factor), _next_change(info, now))
 
     return published
 
 
-def _compile(prices: ModelPrice, source: str) -> PriceList | None:
+def _compile(prices: ModelPrice, source: str, factor: Decimal) -> PriceList | None:
     stated = {kind: price for kind, name in _KINDS.items() if (price := getattr(prices, name, None)) is not None}
     if not stated.keys() & {"input", "characters", "audio_ms"}:
         return None
@@ -111,11 +115,14 @@ def _compile(prices: ModelPrice, source: str) -> PriceList | None:
         {tier.start for price in stated.values() if isinstance(price, TieredPrices) for tier in price.tiers}
     )
     request = prices.requests_kcount
+
+    def rates(input_tokens: int) -> Rates:
+        at = {kind: _at(price, input_tokens) for kind, price in stated.items()}
+        return Rates(**{kind: price if kind in _CALLS else price * factor for kind, price in at.items()})
+
     return PriceList(
-        rates=Rates(**{kind: _at(price, 0) for kind, price in stated.items()}),
-        tiers=tuple(
-            Tier(start, Rates(**{kind: _at(price, start + 1) for kind, price in stated.items()})) for start in starts
-        ),
+        rates=rates(0),
+        tiers=tuple(Tier(start, rates(start + 1)) for start in starts),
         request=_at(request, 0) / _THOUSAND if request is not None else Decimal(0),
         source=source,
     )

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import orjson
+import pytest
 
 from tests.integration.chat.conftest import Client
 from tests.integration.chat.scripted_provider import (
@@ -34,6 +35,28 @@ class TestTheProvidersTools:
         [row] = await ledger_of(client)
         assert row["cost_usd"] == Decimal("0.0000475") + 2 * Decimal("0.01") == await spent_by(client)
         assert orjson.loads(row["pricing"])[0]["usage"]["web_searches"] == 2
+
+    @pytest.mark.parametrize(
+        ("aside", "cost"),
+        [
+            # A million tokens at 2 dollars, and as many beside them.
+            ({"type": "compaction", "input_tokens": 1_000_000, "output_tokens": 0}, Decimal(4)),
+            # At the price of another model.
+            ({"type": "advisor_message", "input_tokens": 9, "output_tokens": 9, "model": "claude-opus-5"}, None),
+        ],
+        ids=["summing up", "advice"],
+    )
+    async def test_what_is_not_in_the_counts_of_a_message_is_booked(
+        self, client: Client, claude_upstream: ScriptedProvider, aside: Any, cost: Decimal | None
+    ):
+        own = {"type": "message", "input_tokens": 1_000_000, "output_tokens": 0}
+        usage = {"input_tokens": 1_000_000, "output_tokens": 0, "iterations": [aside, own]}
+        message = {**claude_message([{"type": "text", "text": "hello"}]), "usage": usage}
+        claude_upstream.script = lambda exchange: exchange.reply(200, message)
+        ask = {"model": "claude-sonnet-5-5", "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]}
+        assert [part async for part in client.message_call(ask)]
+        [row] = await ledger_of(client)
+        assert row["cost_usd"] == cost
 
     async def test_claudes_searches_too_streamed_or_not(self, client: Client, claude_upstream: ScriptedProvider):
         told = {"input_tokens": 1_000_000, "output_tokens": 0, "server_tool_use": {"web_search_requests": 3}}

@@ -13,6 +13,13 @@ def test_only_what_has_prices_of_its_own_is_a_condition():
     assert asked(service_tier="auto", speed=[]) == asked() == asked_tier(Turn(())) == ()
 
 
+def test_where_a_model_has_to_run_is_one_where_that_costs_more():
+    assert asked(inference_geo="us") == told_tier({"inference_geo": "us"}) == (("inference_geo", "us"),)
+    assert asked(inference_geo="global") == ()
+    assert served_tier((), told_tier({"inference_geo": "us"})) == (("inference_geo", "us"),)
+    assert served_tier((("inference_geo", "us"),), told_tier({"inference_geo": "global"})) == ()
+
+
 def test_what_a_reply_tells_goes_before_what_was_asked_for():
     flex = (("service_tier", "flex"),)
     assert served_tier(flex, told_tier({"service_tier": "default"})) == ()

@@ -2,7 +2,15 @@
 
 import pytest
 
-from services.chat.tokens import estimate, most_tokens, newest_that_fit, turn_tokens, with_counts
+from services.chat.tokens import (
+    estimate,
+    most_per_picture,
+    most_predicted,
+    most_tokens,
+    newest_that_fit,
+    turn_tokens,
+    with_counts,
+)
 from services.chat.turn import (
     Dialect,
     Document,
@@ -77,3 +85,42 @@ def test_a_picture_counts_as_one_and_nothing_else_is_taken_for_one():
     assert most_tokens(pdf) > 100_000
     parts = (Document(media_type="application/pdf", data="A" * 100_000), Thinking("hm"), Image(data="A"))
     assert most_tokens(Turn([Message(Role.USER, parts)])) > 100_000
+
+
+def most(**body: object) -> int:
+    return most_tokens(Turn((), original=Original(Dialect.RESPONSES, body)))
+
+
+def test_what_a_model_counts_for_a_picture_at_the_most_depends_on_its_maker():
+    # Eight tiles of the finest mode.
+    assert most_per_picture("gpt-4o-mini-2024-07-18") >= 2_833 + 8 * 5_667
+    assert most_per_picture("gpt-4o") < most_per_picture("qwen2.5-vl") < most_per_picture("gpt-4o-mini")
+
+
+def test_a_picture_in_its_original_size_counts_for_several():
+    picture = {"type": "input_image", "image_url": DATA}
+    plain, fine = (
+        most(input=[{"role": "user", "content": [one]}]) for one in (picture, {**picture, "detail": "original"})
+    )
+    # Ten thousand patches, of up to 2.46 tokens each.
+    assert fine - plain > 20_000
+
+
+def test_a_picture_of_a_screen_is_one():
+    screen = {"type": "computer_screenshot", "image_url": DATA}
+    assert 8_000 < most(input=[{"type": "computer_call_output", "call_id": "c", "output": screen}]) < 20_000
+
+
+def test_what_only_looks_like_a_picture_is_read():
+    assert most(input=[{"role": "user", "content": [{"type": "input_text", "text": "x", "url": DATA}]}]) > len(DATA)
+
+
+def test_tools_of_a_providers_own_bring_words_of_their_own():
+    function, own = {"type": "function", "name": "f"}, {"type": "computer_20251124", "name": "computer"}
+    assert most(tools=[own, own]) - most(tools=[function, function]) > 1_500
+
+
+def test_words_that_were_foretold_are_paid_for_though_they_do_not_come_true():
+    body = {"messages": [], "prediction": {"type": "content", "content": "x" * 1000}}
+    assert most_predicted(Turn((), original=Original(Dialect.CHAT_COMPLETIONS, body))) > 1000
+    assert most_predicted(Turn(())) == 0

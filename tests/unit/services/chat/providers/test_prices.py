@@ -159,3 +159,16 @@ def test_what_is_not_published_is_not_known():
     assert publisher(provider_id="openai")("gpt-nobody-knows", NOW, ()).prices is None
     assert publisher(base_url="http://127.0.0.1:9/v1")("gpt-5", NOW, ()).prices is None
     assert publisher(base_url="https://api.groq.com/openai/v1")("llama-3.3-70b-versatile", NOW, ()).prices is not None
+
+
+def test_tokens_that_stay_in_one_country_cost_a_tenth_more_and_searches_do_not():
+    anthropic = publisher(provider_id="anthropic")
+    plain = anthropic("claude-opus-4-6", NOW, ()).prices
+    there = anthropic("claude-opus-4-6", NOW, (("inference_geo", "us"),)).prices
+    assert plain is not None
+    assert there is not None
+    used = Usage(1_000, 500, cached_input_tokens=300, cache_write_tokens=200)
+    assert there.cost(used) == plain.cost(used) * Decimal("1.1")
+    assert there.rates.web_searches == plain.rates.web_searches
+    elsewhere = publisher(provider_id="openai")("gpt-4o", NOW, (("inference_geo", "us"),)).prices
+    assert elsewhere == publisher(provider_id="openai")("gpt-4o", NOW, ()).prices
