@@ -109,7 +109,7 @@ class Meter:
             request_id=request_id,
             operation=operation,
             model=candidates[0],
-            worst=lambda: self._worst(turn, candidates, max_output_tokens),
+            worst=lambda now: self._worst(turn, candidates, max_output_tokens, now),
             tokens=lambda: turn_tokens(turn),
             is_stream=is_stream,
             seconds=seconds,
@@ -125,7 +125,7 @@ class Meter:
         request_id: str,
         operation: str,
         model: ModelSpec,
-        worst: Callable[[], Decimal],
+        worst: Callable[[dt.datetime], Decimal],
         tokens: Callable[[], int],
         is_stream: bool,
         seconds: float,
@@ -134,12 +134,13 @@ class Meter:
     ) -> Admission:
         """Admits a call of which the caller knows the most that it can cost, and about how many tokens it takes.
 
-        Both are asked for only where something limits them. `advice` says what would make the cost less. Raises what
-        `admit` raises, and what `worst` does.
+        Both are asked for only where something limits them; `worst` by the prices of the time that it is given, by
+        which the call will be booked. What costs nothing is held to no budget. `advice` says what would make the cost
+        less. Raises what `admit` raises, and what `worst` does.
         """
         check_model(caller, model)
-        limits = self.budgets.of(caller)
-        amount = worst() if limits.any else None
+        limits, now = self.budgets.of(caller), self.now()
+        amount = worst(now) or None if limits.any else None
         estimate, address = 0, telemetry.client_address.get()
         if self._tokens.holds(caller, address):
             estimate = tokens()
@@ -155,6 +156,7 @@ class Meter:
             seconds=seconds,
             amount=amount,
             limits=limits,
+            now=now,
         )
         try:
             refused = await self.ledger.open(opening)
@@ -208,9 +210,10 @@ class Meter:
         seconds: float,
         amount: Decimal | None = None,
         limits: Limits = NO_LIMITS,
+        now: dt.datetime | None = None,
     ) -> Opening:
         """Returns a call that begins now and may take so many seconds."""
-        now = self.now()
+        now = now or self.now()
         return Opening(
             id=call_id,
             created_at=now,
@@ -306,15 +309,17 @@ class Meter:
         """Gives up what still waits for the database; the ledger has it as interrupted then."""
         await self._late.drain()
 
-    def prices_of(self, model: ModelSpec) -> PriceList:
-        """Returns what a model costs now. Raises PermissionDenied where nobody knows, and a budget has to."""
-        prices = self.prices.at(model.provider, model.id, self.now())
+    def prices_of(self, model: ModelSpec, now: dt.datetime) -> PriceList:
+        """Returns what a model costs at a time. Raises PermissionDenied where nobody knows, and a budget has to."""
+        prices = self.prices.at(model.provider, model.id, now)
         if prices is None:
             raise no_price(model.id)
         return prices
 
-    def _worst(self, turn: Turn, candidates: Sequence[ModelSpec], max_output_tokens: int | None) -> Decimal:
-        now, asked = self.now(), asked_tier(turn)
+    def _worst(
+        self, turn: Turn, candidates: Sequence[ModelSpec], max_output_tokens: int | None, now: dt.datetime
+    ) -> Decimal:
+        asked = asked_tier(turn)
         if places := tools_of_the_provider(turn):
             what = "is run by the provider, and what that costs is not known before; a budget must hold this call"
             raise InvalidArgument.of(*(Violation(place, what) for place in places))

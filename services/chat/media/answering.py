@@ -59,20 +59,20 @@ class MediaCalls:
         """Returns that the call may be made, or what was kept of the same one before."""
         meter = self._calls.meter
         call_id = new_call_id()
-        if who.once is not None:
-            user_id = uuid.UUID(who.caller.user_id)
-            lease = meter.lease(meter.now(), who.seconds)
-            kept = await meter.ledger.claim(user_id, who.once.key, who.once.fingerprint, call_id, lease)
-            if kept is not None:
-                return answer_of(kept, who.once.fingerprint)
         try:
+            if who.once is not None:
+                user_id = uuid.UUID(who.caller.user_id)
+                lease = meter.lease(meter.now(), who.seconds)
+                kept = await meter.ledger.claim(user_id, who.once.key, who.once.fingerprint, call_id, lease)
+                if kept is not None:
+                    return answer_of(kept, who.once.fingerprint)
             return await meter.admit_measured(
                 call_id=call_id,
                 caller=who.caller,
                 request_id=who.request_id,
                 operation=asked.kind.operation,
                 model=model,
-                worst=lambda: asked.most(model, meter.prices_of(model)),
+                worst=lambda now: asked.most(model, meter.prices_of(model, now)),
                 tokens=lambda: asked.tokens,
                 is_stream=asked.is_stream,
                 seconds=who.seconds,
@@ -151,7 +151,7 @@ class _Call:
 
     async def done(self, said: Usage | None, content_type: str) -> None:
         """Books a call whose response is whole. Raises Unavailable without the database."""
-        meter, call_id = self._calls.meter, self._admission.opening.id
+        meter = self._calls.meter
         entry = meter.entry(
             self._admission.opening,
             State.DONE,
@@ -162,12 +162,7 @@ class _Call:
             first_word_ms=self._first_ms,
             total_ms=self._elapsed(),
         )
-        answer = self.keeping.encode(content_type)
-        try:
-            await meter.settle(self._admission, entry, None, answer)
-        finally:
-            if self._is_kept and answer is None:
-                self._calls.in_background(meter.ledger.release(call_id))
+        await meter.settle(self._admission, entry, None, self.keeping.encode(content_type))
 
     async def failed(self, failure: GaiaError, used: Sequence[Usage | None]) -> None:
         """Books a call that its provider failed; whoever is told of it finds it written, if that takes a moment."""

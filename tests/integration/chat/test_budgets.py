@@ -13,7 +13,7 @@ from gaia.chat.v1.model_service_pb2 import RecommendModelRequest
 from services.chat.model_settings import ModelSettings, PriceSettings
 from services.chat.settings import CompatibleEndpoint
 from shared.rpc.channel import connect
-from tests.integration.chat.conftest import Client, Running, refusal
+from tests.integration.chat.conftest import Client, Running, refusal, until
 from tests.integration.chat.scripted_provider import ScriptedProvider, openai_completion
 from tests.integration.chat.test_ledger import ledger_of, spent_by
 from tests.support.auth import Auth
@@ -196,3 +196,23 @@ class TestTokenRate:
         assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "100 tokens a minute" in error.message
         assert len(openai_upstream.requests) == 1
+
+
+class TestChanges:
+    async def test_what_costs_nothing_is_held_to_no_budget_not_even_an_overdrawn_one(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        openai_upstream.script = costly
+        await client.complete(ASK)
+        await limit(client, limits={"monthly_budget_usd": "0.0001"})
+
+        async def refused() -> bool:
+            # Whoever knows a key is told of its new budget within a second.
+            try:
+                await client.complete(ASK)
+            except grpc.aio.AioRpcError as error:
+                return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            return False
+
+        await until(refused)
+        assert await client.complete({**ASK, "model": "local-echo"})

@@ -128,7 +128,7 @@ async def test_a_budget_gets_back_what_is_held_for_a_caller_who_leaves_while_it_
                 request_id="r",
                 operation="test",
                 model=ModelSpec("m", "p"),
-                worst=lambda: Decimal(5),
+                worst=lambda _now: Decimal(5),
                 tokens=lambda: 1,
                 is_stream=False,
                 seconds=60,
