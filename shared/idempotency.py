@@ -11,6 +11,10 @@ MAX_KEY = 255
 IN_PROGRESS_RETRY_SECONDS = 1.0
 
 
+TOO_LARGE = b""
+"""Kept in the place of an answer that is too large to be kept: its request was carried out, and is not to be again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What is kept of the first request of a key: its fingerprint, and its answer; None while it goes on."""
@@ -48,3 +52,12 @@ def answer_of(kept: Kept, wanted: bytes) -> bytes:
             retry_after=IN_PROGRESS_RETRY_SECONDS,
         )
     return kept.answer
+
+
+def too_large() -> AlreadyExists:
+    """The error for a request that was carried out, and whose answer cannot be told again."""
+    return AlreadyExists(
+        "the first request with this Idempotency-Key was carried out, and its answer is too large to be kept; use a "
+        "new key to have it carried out, and paid for, once more",
+        reason="IDEMPOTENCY_ANSWER_NOT_KEPT",
+    )

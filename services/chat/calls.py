@@ -83,13 +83,13 @@ class Calls:
         """
         call_id, now = new_call_id(), self.meter.now()
         seconds = max(0.0, call.deadline - asyncio.get_running_loop().time())
-        if call.once is not None:
-            lease = self.meter.lease(now, seconds)
-            user_id = uuid.UUID(call.caller.user_id)
-            kept = await self.meter.ledger.claim(user_id, call.once.key, call.once.fingerprint, call_id, lease)
-            if kept is not None:
-                return BegunCall(self, call, snapshot.decode(answer_of(kept, call.once.fingerprint)))
         try:
+            if call.once is not None:
+                lease = self.meter.lease(now, seconds)
+                user_id = uuid.UUID(call.caller.user_id)
+                kept = await self.meter.ledger.claim(user_id, call.once.key, call.once.fingerprint, call_id, lease)
+                if kept is not None:
+                    return BegunCall(self, call, snapshot.decode(answer_of(kept, call.once.fingerprint)))
             if call.cache_key is not None and (cached := self.cache.get(call.cache_key)) is not None:
                 return BegunCall(self, call, await self._tell_cached(call, call_id, cached), "hit")
             call = replace(call, selection=_allowed(call.selection, call.caller))
@@ -329,11 +329,7 @@ class BegunCall:
             last_record=last_record,
         )
         answer = snapshot.encode(told) if call.once is not None else None
-        try:
-            conversation_id = await meter.settle(admission, entry, exchange, answer)
-        finally:
-            if call.once is not None and answer is None:
-                self._calls.in_background(meter.ledger.release(admission.opening.id))
+        conversation_id = await meter.settle(admission, entry, exchange, answer)
         if call.cache_key is not None:
             self._calls.cache.put(call.cache_key, told)
         self.told = replace(told, conversation_id=conversation_id)

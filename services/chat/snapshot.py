@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from services.chat.turn import FinishReason, Reply, Thinking, ToolCall, Usage
+from shared.idempotency import TOO_LARGE, too_large
 
 MAX_BYTES = 8 * 1024 * 1024
 """Largest answer that is kept: a longer one is not told again."""
@@ -33,8 +34,8 @@ class Told:
     last_record: bytes = b""
 
 
-def encode(told: Told) -> bytes | None:
-    """Encodes an answer; None where it is too large to be kept."""
+def encode(told: Told) -> bytes:
+    """Encodes an answer; TOO_LARGE where it is too large to be kept."""
     reply = told.reply
     encoded = orjson.dumps(
         {
@@ -56,11 +57,13 @@ def encode(told: Told) -> bytes | None:
             "last_record": told.last_record.decode(),
         }
     )
-    return encoded if len(encoded) <= MAX_BYTES else None
+    return encoded if len(encoded) <= MAX_BYTES else TOO_LARGE
 
 
 def decode(data: bytes) -> Told:
-    """Decodes an answer."""
+    """Decodes an answer. Raises AlreadyExists for one that was too large."""
+    if data == TOO_LARGE:
+        raise too_large()
     kept: dict[str, Any] = orjson.loads(data)
     conversation_id = kept["conversation_id"]
     return Told(

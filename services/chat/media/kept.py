@@ -1,6 +1,7 @@
 """A response as it is kept, so that the same request can be answered with it again."""
 
 from services.chat.snapshot import MAX_BYTES
+from shared.idempotency import TOO_LARGE, too_large
 
 
 class Keeping:
@@ -20,13 +21,17 @@ class Keeping:
             self._parts.clear()
 
     def encode(self, content_type: str) -> bytes | None:
-        """Encodes the response; None where it is not kept."""
-        if not self._is_wanted or self._size > MAX_BYTES:
+        """Encodes the response; None where it is not wanted, TOO_LARGE where it is too large to be kept."""
+        if not self._is_wanted:
             return None
+        if self._size > MAX_BYTES:
+            return TOO_LARGE
         return b"".join((content_type.encode(), b"\n", *self._parts))
 
 
 def decode(kept: bytes) -> tuple[str, bytes]:
-    """Returns the type and the body of a response."""
+    """Returns the type and the body of a response. Raises AlreadyExists for one that was too large."""
+    if kept == TOO_LARGE:
+        raise too_large()
     content_type, _, body = kept.partition(b"\n")
     return content_type.decode(), body

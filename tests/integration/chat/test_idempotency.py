@@ -9,7 +9,7 @@ from gaia.chat.v1.chat_service_pb2 import ChatRequest
 from gaia.chat.v1.plain_chat_service_pb2 import PlainChatRequest
 
 from services.chat import snapshot
-from tests.integration.chat.conftest import Client, outcome, refusal, until
+from tests.integration.chat.conftest import Client, outcome, refusal
 from tests.integration.chat.scripted_provider import (
     ScriptedProvider,
     openai_chunk,
@@ -149,7 +149,7 @@ class TestStreams:
         owned = "SELECT c.id FROM conversations c JOIN users u ON u.id = c.user_id WHERE u.email = $1"
         assert len(await client.rows(owned, await client.email())) == 1
 
-    async def test_a_stream_that_is_too_long_to_be_kept_is_made_anew(
+    async def test_a_stream_that_is_too_long_to_be_kept_is_not_paid_for_a_second_time(
         self, client: Client, openai_upstream: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
     ):
         monkeypatch.setattr(snapshot, "MAX_BYTES", 100)
@@ -157,13 +157,10 @@ class TestStreams:
         again = keyed(client)
         ask = {**ASK, "stream": True}
         assert text_of(await again.stream(ask)) == "hello"
-
-        async def key_is_free() -> bool:
-            return not await client.rows("SELECT 1 FROM idempotency_records WHERE key = 'key-1' AND answer IS NULL")
-
-        await until(key_is_free)
-        assert text_of(await again.stream(ask)) == "hello"
-        assert len(openai_upstream.requests) == 2
+        error = await refusal(again.completion_call(ask))
+        assert error.code is grpc.StatusCode.ALREADY_EXISTS
+        assert "too large to be kept" in error.message
+        assert len(openai_upstream.requests) == len(await ledger_of(client)) == 1
 
     async def test_a_stream_that_broke_off_can_be_asked_for_again(
         self, client: Client, openai_upstream: ScriptedProvider
