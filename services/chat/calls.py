@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 BREAK_OFF_SECONDS = 5.0
 """How long booking a call that failed may hold up telling its caller."""
+_NOT_PAID_FOR = ("BUDGET_EXCEEDED", "PRICE_UNKNOWN")
+"""Reasons of a budget to refuse a call that may be those of a model which stands in."""
 
 T = TypeVar("T")
 
@@ -93,22 +95,32 @@ class Calls:
             if call.cache_key is not None and (cached := self.cache.get(call.cache_key)) is not None:
                 return BegunCall(self, call, await self._tell_cached(call, call_id, cached), "hit")
             call = replace(call, selection=_allowed(call.selection, call.caller))
-            admission = await self.meter.admit(
-                call_id=call_id,
-                caller=call.caller,
-                request_id=call.request_id,
-                operation=call.operation,
-                turn=call.turn,
-                candidates=[call.selection.model, *call.selection.fallbacks],
-                max_output_tokens=call.max_output_tokens,
-                is_stream=call.is_stream,
-                seconds=seconds,
-            )
+            try:
+                admission = await self._admit(call, call_id, seconds)
+            except GaiaError as refused:
+                if not call.selection.fallbacks or refused.reason not in _NOT_PAID_FOR:
+                    raise
+                # What cannot be paid for cannot stand in, and is no reason to refuse what was asked for.
+                call = replace(call, selection=replace(call.selection, fallbacks=()))
+                admission = await self._admit(call, call_id, seconds)
         except BaseException:
             if call.once is not None:
                 self.in_background(self.meter.ledger.release(call_id))
             raise
         return BegunCall(self, call, admission, "" if call.cache_key is None else "miss")
+
+    async def _admit(self, call: ModelCall, call_id: uuid.UUID, seconds: float) -> Admission:
+        return await self.meter.admit(
+            call_id=call_id,
+            caller=call.caller,
+            request_id=call.request_id,
+            operation=call.operation,
+            turn=call.turn,
+            candidates=[call.selection.model, *call.selection.fallbacks],
+            max_output_tokens=call.max_output_tokens,
+            is_stream=call.is_stream,
+            seconds=seconds,
+        )
 
     async def _tell_cached(self, call: ModelCall, call_id: uuid.UUID, cached: Told) -> Told:
         """Books a call that nobody is paid for, and returns its answer."""

@@ -42,7 +42,10 @@ def in_order(capabilities: Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What is known of a model. Tokens; prices in USD for a million tokens; None where it is not known."""
+    """What is known of a model. Tokens; prices in USD for a million tokens; None where it is not known.
+
+    `default_max_tokens` is the limit that its provider is asked for where a request of another dialect has none.
+    """
 
     id: str
     provider: str
@@ -55,6 +58,7 @@ class ModelSpec:
     deprecation_date: dt.date | None = None
     supports_temperature: bool = True
     description: str = ""
+    default_max_tokens: int | None = None
 
     def can(self, capabilities: Iterable[str]) -> bool:
         """Whether the model has all of the capabilities."""

@@ -332,8 +332,9 @@ class Meter:
             known = [prices for prices in listed if prices is not None and prices.knows(_TEXT)]
             if len(known) < len(listed):
                 raise no_price(model.id)
+            asked_for = max_output_tokens or (model.default_max_tokens if turn.original is None else None)
             # A reply is part of the window, whose size is known more often than the longest reply.
-            output_tokens = max_output_tokens or model.max_tokens or model.context_window
+            output_tokens = asked_for or model.max_tokens or model.context_window
             if output_tokens is None and any(prices.worst(0, 1) for prices in known):
                 raise InvalidArgument.field(
                     "max_tokens", f"must be given: a budget holds this call, and {model.id} has no known longest reply"

@@ -11,6 +11,7 @@ from anthropic.types.model import Model
 
 from services.chat.catalogue import LONG_CONTEXT_TOKENS, ModelSpec, in_order
 from services.chat.providers import prices
+from services.chat.providers.anthropic_request import DEFAULT_MAX_TOKENS
 
 PREFERRED = ("claude-sonnet-5-5", "claude-sonnet-5")
 """The default model is the first of these that is offered: the middle of the range in price and speed."""
@@ -51,6 +52,7 @@ def _describe(provider: str, name: str, now: dt.datetime) -> ModelSpec:
         deprecation_date=_end_of(name),
         supports_temperature="temperature" in MessageCreateParamsBase.__annotations__,
         description=known.description if known else "",
+        default_max_tokens=DEFAULT_MAX_TOKENS,
     )
 
 

@@ -14,7 +14,7 @@ from services.chat.model_settings import ModelSettings, PriceSettings
 from services.chat.settings import CompatibleEndpoint
 from shared.rpc.channel import connect
 from tests.integration.chat.conftest import Client, Running, refusal, until
-from tests.integration.chat.scripted_provider import ScriptedProvider, openai_completion
+from tests.integration.chat.scripted_provider import ScriptedProvider, claude_message, openai_completion
 from tests.integration.chat.test_ledger import ledger_of, spent_by
 from tests.support.auth import Auth
 
@@ -216,3 +216,19 @@ class TestChanges:
 
         await until(refused)
         assert await client.complete({**ASK, "model": "local-echo"})
+
+
+class TestStandIns:
+    async def test_a_model_that_cannot_be_paid_for_does_not_stand_in_and_does_not_forbid_the_call(
+        self, client: Client, openai_upstream: ScriptedProvider, claude_upstream: ScriptedProvider
+    ):
+        # Without a limit, Claude is asked for 16,384 tokens, 17 cents of this model. GPT may go on for longer.
+        claude_upstream.script = lambda exchange: exchange.reply(200, claude_message([{"type": "text", "text": "hey"}]))
+        await limit(client, limits={"monthly_budget_usd": "1"})
+        request = ChatRequest(message="hi", model="claude-sonnet-5-5", enable_fallback=True)
+        assert (await client.call(client.chat.Chat, request)).response == "hey"
+        claude_upstream.script = lambda exchange: exchange.reply(500, {})
+        error = await client.refused(client.chat.Chat, request)
+        assert error.code is grpc.StatusCode.INTERNAL
+        assert openai_upstream.requests == []
+        assert await reserved_by(client) == 0
