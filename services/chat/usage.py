@@ -163,7 +163,10 @@ def _time(field: str, text: str) -> dt.datetime:
         if len(text) > len("2026-11-29"):
             raise InvalidArgument.field(field, "must say its zone, such as Z")
         time = time.replace(tzinfo=dt.UTC)
-    return time
+    try:
+        return time.astimezone(dt.UTC)
+    except OverflowError as error:
+        raise InvalidArgument.field(field, "must be within the years 1 to 9999, in UTC") from error
 
 
 def _id(field: str, text: str) -> uuid.UUID:

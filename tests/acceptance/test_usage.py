@@ -96,6 +96,8 @@ class TestUsage:
             ({"to": "2026-11-29T12:00:00"}, "to: must say its zone"),
             ({"from": "2026-11-02", "to": "2026-11-01"}, "from: must be before to"),
             ({"user_id": "me"}, "user_id: must be an id"),
+            ({"from": "0001-01-01T00:00:00+14:00"}, "from: must be within the years 1 to 9999"),
+            ({"to": "9999-12-31T23:59:59-14:00"}, "to: must be within the years 1 to 9999"),
         ],
     )
     async def test_a_query_that_is_none_says_what_would_be_right(self, caller: Caller, params: Any, says: str):
