@@ -25,7 +25,7 @@ OWN = frozenset({"id", "conversation_id", "position"})
 """What a row has to itself."""
 
 COUNTS = st.integers(0, 2**31 - 1)
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
 NAMES = st.text(st.characters(codec="ascii", min_codepoint=33), min_size=1, max_size=64)
 TIMES = st.none() | COUNTS
 COSTS = st.none() | st.decimals(0, 10_000, places=20, allow_nan=False, allow_infinity=False)
