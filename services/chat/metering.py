@@ -26,8 +26,9 @@ from shared.rates.tokens import TokenLimit
 
 MAX_LATE = 1_000
 """Most settlements that wait for a database that is away; those beyond become interrupted calls in the ledger."""
-MAX_LATE_ANSWER = 64 * 1024
-"""Largest answer for a repeated request that waits with its settlement: no more than 64 MiB of them wait."""
+MAX_LATE_SIZE = 64 * 1024
+"""Most characters and bytes, of a conversation and its answer for a repeated request, that wait with a settlement: all
+that wait have some 64 million of them at the most."""
 
 NOTHING = Decimal(0)
 NO_LIMITS = Limits()
@@ -250,9 +251,7 @@ class Meter:
                 await self._tokens.settle(admission.caller, admission.address, admission.estimate, usage.total_tokens)
             return await self.ledger.settle(settlement)
         except (Unavailable, asyncio.CancelledError):
-            if answer is None or len(answer) > MAX_LATE_ANSWER:
-                settlement = replace(settlement, exchange=None, answer=None)
-            self._settle_late(settlement)
+            self._settle_late(_to_wait(settlement))
             raise
 
     def entry(
@@ -350,6 +349,17 @@ class Meter:
             await self.ledger.release(settlement.opening.id)
 
         self._late.add(settle)
+
+
+def _to_wait(settlement: Settlement) -> Settlement:
+    """Returns what of a settlement waits for the database: all, where its answer can be asked for again."""
+    exchange, answer = settlement.exchange, settlement.answer
+    if answer is not None:
+        said = exchange.messages if exchange is not None else ()
+        size = len(answer) + sum(len(one.content) + sum(len(call.arguments) for call in one.tool_calls) for one in said)
+        if size <= MAX_LATE_SIZE:
+            return settlement
+    return replace(settlement, exchange=None, answer=None)
 
 
 def _window(model: ModelSpec) -> int:

@@ -185,13 +185,16 @@ async def test_a_reply_with_an_idempotency_key_that_the_database_did_not_take_is
     assert len(said) == 2, "what will be told is kept as if it had been told at once"
 
 
-async def test_what_nobody_can_ask_for_again_is_booked_without_its_conversation(
-    meter: Meter, owner: asyncpg.Connection, store: Database
+@pytest.mark.parametrize(
+    ("answer", "question"), [(None, "question"), (b"the answer", "q" * 70_000), (b"a" * 70_000, "question")]
+)
+async def test_what_nobody_can_ask_for_again_or_is_too_large_to_wait_is_booked_without_its_conversation(
+    meter: Meter, owner: asyncpg.Connection, store: Database, answer: bytes | None, question: str
 ):
     call = await admitted(meter, await new_user(owner))
     await store.close()
     with pytest.raises(Unavailable):
-        await meter.settle(call, ENTRY, Exchange(Place.NEW, SAID))
+        await meter.settle(call, ENTRY, Exchange(Place.NEW, (Stored(Role.USER, question), SAID[1])), answer)
     await store.open()
     await eventually(lambda: state_of(owner, call))
     assert await owner.fetchval("SELECT count(*) FROM conversations WHERE id = $1", call.opening.id) == 0
