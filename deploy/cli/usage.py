@@ -100,6 +100,8 @@ async def _reconciled(url: str, months: int) -> "Report":
                     row["state"],
                     row["cost_usd"],
                     pricing,
+                    row["input_tokens"],
+                    row["output_tokens"],
                 )
                 reconciler.add(booked, is_estimate=row["is_estimate"])
             balances = await connection.fetch(SQL["read_all_balances"], begin.date(), end.date())

@@ -1,4 +1,4 @@
-"""Does the ledger add up? Costs from the use and the prices kept beside them, balances from the costs."""
+"""Does the ledger add up? Tokens and costs from the use and the prices kept beside them, balances from the costs."""
 
 import datetime as dt
 import uuid
@@ -30,6 +30,8 @@ class Booked:
     state: str
     cost: Decimal | None
     pricing: Any
+    input_tokens: int | None = None
+    output_tokens: int | None = None
 
     @property
     def owners(self) -> Iterable[Owner]:
@@ -43,7 +45,7 @@ class Booked:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Something that is booked otherwise than it comes to. Amounts in USD, None for not known."""
+    """Something that is booked otherwise than it comes to: amounts in USD, None for not known, or tokens."""
 
     what: str
     booked: Decimal | None
@@ -91,6 +93,10 @@ class Reconciler:
         computed = cost_of(row)
         if computed != row.cost:
             self._differ(report.costs, f"call {row.id}", row.cost, computed)
+        for kind, booked in (("input", row.input_tokens), ("output", row.output_tokens)):
+            used = sum(one["usage"].get(f"{kind}_tokens", 0) for one in row.pricing or ())
+            if used != (booked or 0):
+                self._differ(report.costs, f"{kind} tokens of call {row.id}", Decimal(booked or 0), Decimal(used))
 
     def close(self, balances: Mapping[Owner, tuple[Decimal, Decimal]], reserved: Mapping[Owner, Decimal]) -> Report:
         """Takes what the balances say was spent and reserved, and what the open reservations hold."""

@@ -50,7 +50,8 @@ WHERE month = $1 AND ((kind = 'key' AND owner = $2) OR (kind = 'user' AND owner 
 
 -- name: read_ledger
 -- Returns the rows of some months as far as they are added up.
-SELECT id, created_at, user_id, api_key_id, state, cost_usd, pricing, is_estimate FROM ledger
+SELECT id, created_at, user_id, api_key_id, state, cost_usd, pricing, is_estimate, input_tokens, output_tokens
+FROM ledger
 WHERE created_at >= $1 AND created_at < $2 ORDER BY created_at;
 
 -- name: read_all_balances

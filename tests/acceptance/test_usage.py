@@ -198,7 +198,14 @@ class TestReconciling:
             # The call itself, and what its key, its user and the platform have spent.
             assert found["differences"] == 4
             assert found["details"][0]["what"].startswith("call ")
-            await connection.execute("UPDATE ledger SET cost_usd = cost_usd - 1 WHERE user_id = $1", owner)
+            await connection.execute(
+                "UPDATE ledger SET cost_usd = cost_usd - 1, output_tokens = output_tokens + 1 WHERE user_id = $1", owner
+            )
+            found = json.loads((await gaia(mesh, "usage", "reconcile", "--json"))[1])
+            [detail] = found["details"]
+            assert detail["what"].startswith("output tokens of call ")
+            assert int(detail["booked"]) == int(detail["computed"]) + 1
+            await connection.execute("UPDATE ledger SET output_tokens = output_tokens - 1 WHERE user_id = $1", owner)
         finally:
             await connection.close()
         assert (await gaia(mesh, "usage", "reconcile"))[0] == 0
