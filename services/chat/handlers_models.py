@@ -15,9 +15,9 @@ from services.chat.dialects.model_lists import AnthropicModels, OpenAIModels
 from services.chat.health import HealthBoard
 from services.chat.metering import may_use
 from services.chat.recommending import Advisor
-from services.chat.selection import Wish
+from services.chat.selection import May, Wish
 from shared.errors import InvalidArgument
-from shared.identity.principal import current_principal
+from shared.identity.principal import Principal, current_principal
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -57,11 +57,13 @@ class ModelHandlers(model_service_pb2_grpc.ModelServiceServicer):
             raise InvalidArgument.field(
                 "capability", f"there is no capability {capability[:64]}; there are {', '.join(CAPABILITIES)}"
             )
+        may = _limits(current_principal())
         models = [
             encoded
             for model, encoded in self._encoded
             if (provider is None or model.provider == provider)
             and (capability is None or capability in model.capabilities)
+            and (may is None or may(model))
         ]
         filters = pb.ModelFilters(provider=provider, capability=capability)
         return pb.ListModelsResponse(models=models, total=len(models), filters=filters)
@@ -150,12 +152,12 @@ class ModelHandlers(model_service_pb2_grpc.ModelServiceServicer):
     async def ListDialectModels(self, request: pb.ListDialectModelsRequest, context: Context) -> HttpBody:
         """Lists the models as OpenAI or Anthropic does."""
         self._refresh()
+        may = _limits(current_principal())
         if _speaks_anthropic(context):
-            data = self._anthropic.page(
-                request.limit if request.HasField("limit") else None, request.after_id, request.before_id
-            )
+            limit = request.limit if request.HasField("limit") else None
+            data = self._anthropic.page(limit, request.after_id, request.before_id, may)
         else:
-            data = self._openai.whole_list
+            data = self._openai.all(may)
         return HttpBody(content_type=JSON, data=data)
 
     async def GetDialectModel(self, request: pb.GetDialectModelRequest, context: Context) -> HttpBody:
@@ -178,6 +180,11 @@ class ModelHandlers(model_service_pb2_grpc.ModelServiceServicer):
             avg_ttft_ms=self._board.first_word_ms(model.provider, model.id),
             is_deprecated=model.deprecation_date is not None,
         )
+
+
+def _limits(caller: Principal) -> May | None:
+    """Returns what tells which models a caller's key may use; None where that is all."""
+    return partial(may_use, caller) if caller.allowed_models else None
 
 
 def _speaks_anthropic(context: Context) -> bool:

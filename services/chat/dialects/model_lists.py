@@ -2,12 +2,13 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
 
 from services.chat.catalogue import Catalogue, ModelSpec
+from services.chat.selection import May
 from shared.errors import InvalidArgument, Violation
 
 MAX_PAGE = 1000
@@ -22,9 +23,19 @@ class OpenAIModels:
     """`{"object": "list", "data": […]}` and its objects."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        objects = {name: _openai(name, model) for name, model in _names((*catalogue.models, *catalogue.makers))}
-        self.whole_list = orjson.dumps({"object": "list", "data": list(objects.values())})
+        named = _names((*catalogue.models, *catalogue.makers))
+        self._objects = [(model, orjson.dumps(_openai(name, model))) for name, model in named]
         self._catalogue = catalogue
+        self._whole = self._listed(encoded for _, encoded in self._objects)
+
+    def all(self, may: May | None = None) -> bytes:
+        """Returns all models, or those of them that may be used."""
+        if may is None:
+            return self._whole
+        return self._listed(encoded for model, encoded in self._objects if may(model))
+
+    def _listed(self, objects: Iterable[bytes]) -> bytes:
+        return b'{"object":"list","data":[' + b",".join(objects) + b"]}"
 
     def one(self, name: str) -> bytes:
         """Returns the object of a model under the name it was asked for. Raises NotFound."""
@@ -35,20 +46,22 @@ class AnthropicModels:
     """`{"data": […], "has_more", "first_id", "last_id"}` and its objects."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        named = _names(catalogue.models)
-        self._names = [name for name, _ in named]
-        self._objects = [orjson.dumps(_anthropic(name, model)) for name, model in named]
-        self._places = {name: place for place, name in enumerate(self._names)}
+        self._objects = [
+            (name, model, orjson.dumps(_anthropic(name, model))) for name, model in _names(catalogue.models)
+        ]
         self._catalogue = catalogue
-        self._first_page = self._page(0, MAX_PAGE, has_more=len(named) > MAX_PAGE)
+        self._first_page = self.page(MAX_PAGE, "", "")
 
-    def page(self, limit: int | None, after: str, before: str) -> bytes:
+    def page(self, limit: int | None, after: str, before: str, may: May | None = None) -> bytes:
         """Returns models behind one, or the nearest ones before one; the first ones without either.
 
-        Raises InvalidArgument for a limit or an id that is none.
+        With `may`, those that may be used are all that there are. Raises InvalidArgument for a limit or an id that is
+        none.
         """
-        if limit is None and not after and not before:
+        if limit is None and not after and not before and may is None:
             return self._first_page
+        objects = self._objects if may is None else [one for one in self._objects if may(one[1])]
+        places = {name: place for place, (name, _, _) in enumerate(objects)}
         size = MAX_PAGE if limit is None else limit
         violations = []
         if not 1 <= size <= MAX_PAGE:
@@ -56,24 +69,25 @@ class AnthropicModels:
         if after and before:
             violations.append(Violation("before_id", "cannot be sent together with after_id"))
         for field, name in (("after_id", after), ("before_id", before)):
-            if name and name not in self._places:
+            if name and name not in places:
                 violations.append(Violation(field, f"there is no model {name[:128]} in this list"))
         if violations:
             raise InvalidArgument.of(*violations)
         if before:
-            end = self._places[before]
-            return self._page(max(0, end - size), end, has_more=end > size)
-        start = self._places[after] + 1 if after else 0
-        return self._page(start, start + size, has_more=len(self._names) > start + size)
-
-    def _page(self, start: int, end: int, *, has_more: bool) -> bytes:
-        names = self._names[start:end]
-        ends = {"has_more": has_more, "first_id": names[0] if names else None, "last_id": names[-1] if names else None}
-        return b'{"data":[' + b",".join(self._objects[start:end]) + b"]," + orjson.dumps(ends)[1:]
+            end = places[before]
+            return _page(objects[max(0, end - size) : end], has_more=end > size)
+        start = places[after] + 1 if after else 0
+        return _page(objects[start : start + size], has_more=len(objects) > start + size)
 
     def one(self, name: str) -> bytes:
         """Returns the object of a model under the name it was asked for. Raises NotFound."""
         return orjson.dumps(_anthropic(name, self._catalogue.model(name)))
+
+
+def _page(objects: Sequence[tuple[str, ModelSpec, bytes]], *, has_more: bool) -> bytes:
+    first, last = (objects[0][0], objects[-1][0]) if objects else (None, None)
+    ends = {"has_more": has_more, "first_id": first, "last_id": last}
+    return b'{"data":[' + b",".join(encoded for _, _, encoded in objects) + b"]," + orjson.dumps(ends)[1:]
 
 
 def _names(models: Iterable[ModelSpec]) -> list[tuple[str, ModelSpec]]:

@@ -8,7 +8,7 @@ import grpc
 import orjson
 import pytest
 from gaia.chat.v1.chat_service_pb2 import ChatRequest
-from gaia.chat.v1.model_service_pb2 import RecommendModelRequest
+from gaia.chat.v1.model_service_pb2 import ListDialectModelsRequest, ListModelsRequest, RecommendModelRequest
 
 from services.chat.model_settings import ModelSettings, PriceSettings
 from services.chat.settings import CompatibleEndpoint
@@ -163,6 +163,16 @@ class TestAllowedModels:
         assert (await client.combined(messages=listed, **wish))["provider"] == "openai"
         advice = await client.call(client.models.RecommendModel, RecommendModelRequest(message="hi"))
         assert (advice.recommended_model, list(advice.alternatives)) == ("gpt-4o", [])
+
+    async def test_the_lists_hold_what_a_key_may_use(self, client: Client):
+        await limit(client, allowed_models=["gpt-4o", "local/local-echo"])
+        native = await client.call(client.models.ListModels, ListModelsRequest())
+        assert [(one.id, one.provider) for one in native.models] == [("gpt-4o", "openai"), ("local-echo", "local")]
+        assert native.total == 2
+        for metadata in ((), (("anthropic-version", "2023-06-01"),)):
+            request = ListDialectModelsRequest(limit=2)
+            body = await client.models.ListDialectModels(request, metadata=(*client.metadata, *metadata))
+            assert [one["id"] for one in orjson.loads(body.data)["data"]] == ["gpt-4o", "local-echo"]
 
     async def test_and_no_others_by_whatever_way(self, client: Client, openai_upstream: ScriptedProvider):
         await limit(client, allowed_models=["gpt-4o"])

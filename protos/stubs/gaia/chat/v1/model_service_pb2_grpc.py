@@ -78,7 +78,7 @@ class ModelServiceServicer:
     """
 
     def ListModels(self, request, context):
-        """Lists the models.
+        """Lists the models that the key may use.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,7 +113,8 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDialectModels(self, request, context):
-        """Lists the models as OpenAI does; as Anthropic does when the request carries `anthropic-version`.
+        """Lists the models that the key may use as OpenAI does; as Anthropic does when the request carries
+        `anthropic-version`.
 
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE

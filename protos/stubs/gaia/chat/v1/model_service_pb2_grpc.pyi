@@ -35,7 +35,7 @@ class ModelServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelServiceAsyncStub: ...
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
-    """Lists the models."""
+    """Lists the models that the key may use."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]
     """Returns a model."""
     RecommendModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.RecommendModelRequest, _model_service_pb2.RecommendModelResponse]
@@ -45,7 +45,8 @@ class ModelServiceStub:
     ListStreamModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListStreamModelsRequest, _model_service_pb2.ListStreamModelsResponse]
     """Lists the models that stream, with what was measured of them."""
     ListDialectModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListDialectModelsRequest, _httpbody_pb2.HttpBody]
-    """Lists the models as OpenAI does; as Anthropic does when the request carries `anthropic-version`.
+    """Lists the models that the key may use as OpenAI does; as Anthropic does when the request carries
+    `anthropic-version`.
 
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
@@ -63,7 +64,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the models."""
+    """Lists the models that the key may use."""
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """Returns a model."""
     RecommendModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.RecommendModelRequest, _model_service_pb2.RecommendModelResponse]  # type: ignore[assignment]
@@ -73,7 +74,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ListStreamModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListStreamModelsRequest, _model_service_pb2.ListStreamModelsResponse]  # type: ignore[assignment]
     """Lists the models that stream, with what was measured of them."""
     ListDialectModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListDialectModelsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """Lists the models as OpenAI does; as Anthropic does when the request carries `anthropic-version`.
+    """Lists the models that the key may use as OpenAI does; as Anthropic does when the request carries
+    `anthropic-version`.
 
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
@@ -94,7 +96,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ListModelsResponse, _abc.Awaitable[_model_service_pb2.ListModelsResponse]]:
-        """Lists the models."""
+        """Lists the models that the key may use."""
 
     @_abc_1.abstractmethod
     def GetModel(
@@ -134,7 +136,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.ListDialectModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
-        """Lists the models as OpenAI does; as Anthropic does when the request carries `anthropic-version`.
+        """Lists the models that the key may use as OpenAI does; as Anthropic does when the request carries
+        `anthropic-version`.
 
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE

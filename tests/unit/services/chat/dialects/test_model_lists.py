@@ -29,7 +29,7 @@ CATALOGUE = Catalogue(
 
 
 def test_openais_list_names_each_model_so_that_it_can_be_asked_for():
-    body = orjson.loads(OpenAIModels(CATALOGUE).whole_list)
+    body = orjson.loads(OpenAIModels(CATALOGUE).all())
     models = [Model.model_validate(one, strict=True) for one in body["data"]]
     assert [model.id for model in models] == ["gpt-5-2025-08-07", "groq/gpt-5-2025-08-07", "llama"]
     assert models[0].created == int(dt.datetime(2025, 8, 7, tzinfo=dt.UTC).timestamp())
@@ -81,4 +81,4 @@ def test_a_model_is_shown_under_the_name_it_was_asked_for():
 
 def test_an_empty_catalogue_is_an_empty_list():
     assert orjson.loads(AnthropicModels(Catalogue([])).page(None, "", ""))["first_id"] is None
-    assert orjson.loads(OpenAIModels(Catalogue([])).whole_list)["data"] == []
+    assert orjson.loads(OpenAIModels(Catalogue([])).all())["data"] == []
