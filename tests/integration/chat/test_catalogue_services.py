@@ -206,7 +206,7 @@ class TestAdvice:
         assert found.largest_context_window == "gpt-4o"
         by_id = {one.id: one for one in found.models}
         assert by_id["gpt-4o-mini"].cost_per_output_token < by_id["gpt-4o"].cost_per_output_token
-        assert not by_id["local-echo"].HasField("cost_per_output_token")
+        assert by_id["local-echo"].HasField("cost_per_output_token"), "known to be nothing"
 
     async def test_fewer_than_two_more_than_ten_and_unknown_models_are_refused(self, client: Client):
         for names, code in (
