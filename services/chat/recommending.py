@@ -75,12 +75,9 @@ class Advisor:
     def compare(self, names: Sequence[str]) -> Comparison:
         """Compares models by their names. Raises InvalidArgument, or NotFound for an unknown one."""
         wanted = dict.fromkeys(names)
-        if len(wanted) > MOST:
-            raise self._wrong_number(len(wanted))
-        # A model may be named in several ways.
-        models = list({(one.provider, one.id): one for one in map(self._catalogue.model, wanted)}.values())
-        if len(models) < FEWEST:
-            raise self._wrong_number(len(models))
+        if not FEWEST <= len(wanted) <= MOST:
+            raise InvalidArgument.field("model_ids", f"must name {FEWEST} to {MOST} models, not {len(wanted)}")
+        models = [self._catalogue.model(name) for name in wanted]
         first, *rest = models
         shared = [one for one in first.capabilities if all(one in model.capabilities for model in rest)]
         return Comparison(
@@ -90,9 +87,6 @@ class Advisor:
             fastest=_least(models, lambda model: self._board.reply_ms(model.provider, model.id)),
             largest=_least(models, lambda model: -model.context_window if model.context_window else None),
         )
-
-    def _wrong_number(self, count: int) -> InvalidArgument:
-        return InvalidArgument.field("model_ids", f"must name {FEWEST} to {MOST} models, not {count}")
 
 
 def _cost(model: ModelSpec, tokens: int) -> Decimal | None:

@@ -67,11 +67,6 @@ class TestRecommendations:
 
 
 class TestComparisons:
-    def test_a_model_under_two_names_is_one(self, advisor: Advisor):
-        with pytest.raises(InvalidArgument, match="2 to 10 models, not 1"):
-            advisor.compare(["dear", "p/dear"])
-        assert len(advisor.compare(["dear", "p/dear", "odd"]).models) == 2
-
     def test_the_best_of_each_figure_is_named(self, advisor: Advisor, board: HealthBoard):
         board.succeeded("p", "odd", 5, 50)
         board.succeeded("p", "dear", 5, 40)
