@@ -72,14 +72,16 @@ class DeferredOpenings:
     async def ending(self, call_id: uuid.UUID) -> AsyncIterator[None]:
         """Keeps the opening of a call from being written while the block settles the call."""
         kept = self._kept.get(call_id)
-        if kept is not None:
-            kept.is_ending = True
-            if kept.writing is not None:
-                await asyncio.wait([kept.writing])
         try:
+            if kept is not None:
+                kept.is_ending = True
+                if kept.writing is not None:
+                    await asyncio.wait([kept.writing])
             yield
-        except Unavailable:
-            self._took_at = -math.inf
+        except (Unavailable, asyncio.CancelledError) as failure:
+            # Whoever is cancelled does not hear whether the call was settled, and settles it once more.
+            if isinstance(failure, Unavailable):
+                self._took_at = -math.inf
             if kept is not None:
                 kept.is_ending = False
             raise

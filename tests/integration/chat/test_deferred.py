@@ -227,3 +227,39 @@ async def test_a_call_that_could_not_be_settled_is_found_later(store: Database, 
     assert row is not None
     assert row["state"] == "interrupted"
     await other.drain()
+
+
+async def test_a_call_that_ends_with_its_process_while_it_is_settled_in_vain_is_found_later(
+    postgres: PostgresServer, database: str, store: Database, tmp_path: Path, monkeypatch
+):
+    # The database is away before the opening would be written, and the process ends after that.
+    monkeypatch.setattr(deferred, "DEFER_SECONDS", 0.5)
+    ending = PostgresLedger(store, IdempotencyRecords(store), tmp_path)
+    first, call = opening(), opening()
+    await ending.open(first)
+    await settle(ending, first)
+    await ending.open(call)
+    owner = await asyncpg.connect(postgres.url(database, "postgres"))
+    try:
+        async with owner.transaction():
+            await owner.execute("LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE")
+            settling = asyncio.ensure_future(settle(ending, call))
+            waiting = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'ledger'::regclass"
+            pid = await eventually(lambda: owner.fetchval(waiting))
+            settling.cancel()
+            await asyncio.wait([settling])
+            await owner.execute(f"SELECT pg_terminate_backend({pid})")
+            await store.close()
+            await ending.drain()
+    finally:
+        await owner.close()
+    assert ending._deferred is not None
+    os.close(ending._deferred._journal._file)
+
+    await store.open()
+    other = PostgresLedger(store, IdempotencyRecords(store), tmp_path)
+    await other.sweep()
+    row = await booked(store, call)
+    assert row is not None
+    assert row["state"] == "interrupted"
+    await other.drain()
