@@ -24,7 +24,7 @@ from services.chat.tokens import BYTES_PER_TOKEN, turn_tokens
 from services.chat.turn import Delta, Reply, ReplyBuilder, ToolCallDelta, Turn, Usage
 from services.chat.unheard import used_unheard
 from shared.errors import GaiaError
-from shared.idempotency import answer_of
+from shared.idempotency import Kept, answer_of
 from shared.identity.principal import Principal
 
 logger = logging.getLogger(__name__)
@@ -85,6 +85,7 @@ class Calls:
         """
         call_id, now = new_call_id(), self.meter.now()
         seconds = max(0.0, call.deadline - asyncio.get_running_loop().time())
+        kept: Kept | None = None
         try:
             if call.once is not None:
                 lease = self.meter.lease(now, seconds)
@@ -104,7 +105,8 @@ class Calls:
                 call = replace(call, selection=replace(call.selection, fallbacks=()))
                 admission = await self._admit(call, call_id, seconds)
         except BaseException:
-            if call.once is not None:
+            # Whoever is cancelled does not hear whether the key was claimed.
+            if call.once is not None and kept is None:
                 self.in_background(self.meter.ledger.release(call_id))
             raise
         return BegunCall(self, call, admission, "" if call.cache_key is None else "miss")

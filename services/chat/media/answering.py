@@ -18,7 +18,7 @@ from services.chat.metering import Admission, Used, check_model
 from services.chat.providers import errors
 from services.chat.turn import Usage
 from shared.errors import GaiaError
-from shared.idempotency import answer_of
+from shared.idempotency import Kept, answer_of
 
 ADVICE = "asking for less makes that less"
 
@@ -59,6 +59,7 @@ class MediaCalls:
         """Returns that the call may be made, or what was kept of the same one before."""
         meter = self._calls.meter
         call_id = new_call_id()
+        kept: Kept | None = None
         try:
             if who.once is not None:
                 user_id = uuid.UUID(who.caller.user_id)
@@ -79,7 +80,8 @@ class MediaCalls:
                 advice=ADVICE,
             )
         except BaseException:
-            if who.once is not None:
+            # Whoever is cancelled does not hear whether the key was claimed.
+            if who.once is not None and kept is None:
                 self._calls.in_background(meter.ledger.release(call_id))
             raise
 
