@@ -125,6 +125,13 @@ def read_settings(payload: bytes) -> Iterator[tuple[int, int]]:
     return _SETTING.iter_unpack(payload)
 
 
+def checked_window(value: int) -> int:
+    """Return what SETTINGS say of windows; raises `ConnectionFault` for more than there can be."""
+    if value > MAX_WINDOW:
+        raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"a window of {value} bytes")
+    return value
+
+
 def read_number(payload: bytes, name: str) -> int:
     """Return the one number that a frame holds; raises `ConnectionFault`."""
     if len(payload) != _NUMBER.size:

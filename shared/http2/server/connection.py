@@ -28,6 +28,9 @@ MAX_SKIPPED_BYTES = 16 << 20
 MAX_UNREAD_BYTES = 1 << 20
 """What waits for a client that does not read; then nothing more is read from it."""
 
+CALLS_PER_IDLE_FRAME = 64
+"""Another window for so many calls is as dear as a frame that carries nothing."""
+
 GREETING_SECONDS = 20.0
 """Time for a client to say that it speaks HTTP/2, and its settings."""
 UNREAD_SECONDS = 60.0
@@ -329,13 +332,18 @@ class ServerConnection(asyncio.Protocol):
             if not self._greeted:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the first frame is an acknowledgement")
             return
+        window = self.outlet.initial_window
         for name, value in frames.read_settings(payload):
             if name == frames.INITIAL_WINDOW_SIZE:
-                self.outlet.set_initial_window(value, self._calls.values())
+                window = frames.checked_window(value)
             elif name == frames.MAX_FRAME_SIZE:
                 self.outlet.set_max_frame(value)
             elif name == frames.ENABLE_PUSH and value > 1:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
+        if window != self.outlet.initial_window:
+            # Once, however often one frame says it: each time costs something for every call.
+            self._idle.add(self.loop.time(), len(self._calls) // CALLS_PER_IDLE_FRAME)
+            self.outlet.set_initial_window(window, self._calls.values())
         self._transport.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
         if not self._greeted:
             self._greeted = True

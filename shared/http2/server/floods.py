@@ -14,11 +14,11 @@ class IdleFrames:
         self._count = 0
         self._since = 0.0
 
-    def add(self, now: float) -> None:
-        """Count one; raises `ConnectionFault` where there are more than are put up with."""
+    def add(self, now: float, weight: int = 1) -> None:
+        """Count one, or as many as it costs; raises `ConnectionFault` where there are more than are put up with."""
         if now - self._since >= 1.0:
             self._since, self._count = now, 0
-        self._count += 1
+        self._count += weight
         if self._count > self._most:
             raise ConnectionFault(
                 ErrorCode.ENHANCE_YOUR_CALM, "more frames that carry nothing, or take back, than are put up with"

@@ -20,6 +20,7 @@ class Outlet:
 
     def __init__(self, transport: GatheringTransport) -> None:
         self._transport = transport
+        # Those that wait for the connection's window or the socket; who waits for its own window is in nobody's way.
         self._blocked: dict[int, ServerCall] = {}
         self._max_frame = frames.DEFAULT_FRAME_BYTES
         self._window = frames.DEFAULT_WINDOW
@@ -74,7 +75,8 @@ class Outlet:
             if room <= 0 or self.paused:
                 if head:
                     self._transport.write(head)
-                self._blocked[number] = call
+                if call.send_window > 0:
+                    self._blocked[number] = call
                 return
             piece = data[:room]
             size = len(piece)
@@ -90,10 +92,11 @@ class Outlet:
         self._blocked.pop(number, None)
 
     def go_on(self) -> None:
-        """Send what waits for room."""
-        # Who is stopped again goes to the end of the line.
-        for call in list(self._blocked.values()):
-            self.send(call)
+        """Send what waits for room in the connection's window or the socket."""
+        blocked = self._blocked
+        # Who is stopped again goes to the end of the line; the others are not looked at while there is no room.
+        while blocked and self._window > 0 and not self.paused:
+            self.send(next(iter(blocked.values())))
 
     # What the client allows.
 
@@ -104,15 +107,18 @@ class Outlet:
         self._max_frame = min(value, MAX_FRAME_BYTES)
 
     def set_initial_window(self, value: int, calls: Iterable[ServerCall]) -> None:
-        """Take note of another window that calls begin with; raises `ConnectionFault`."""
-        if value > frames.MAX_WINDOW:
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"a window of {value} bytes")
+        """Take note of another window that calls begin with; raises `ConnectionFault`.
+
+        What it gives room to waits for `go_on`.
+        """
         more = value - self.initial_window
         self.initial_window = value
         for call in calls:
             call.send_window += more
             if call.send_window > frames.MAX_WINDOW:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a stream's window is too large")
+            if call.outgoing and call.send_window > 0:
+                self._blocked[call.number] = call
 
     def widen(self, more: int) -> None:
         """Take note that more may be sent in all; raises `ConnectionFault`."""
@@ -127,6 +133,6 @@ class Outlet:
         call.send_window += more
         if not more or call.send_window > frames.MAX_WINDOW:
             return False
-        if call.number in self._blocked:
+        if call.outgoing:
             self.send(call)
         return True
