@@ -1,5 +1,7 @@
 """Header blocks put together from their frames (RFC 9113, section 4.3), within bounds."""
 
+from collections.abc import Callable
+
 from shared.http2 import frames
 from shared.http2.codes import ConnectionFault, ErrorCode
 
@@ -11,12 +13,14 @@ LEAST_SKIPPED_BYTES = 1 << 10
 
 
 class BlockReader:
-    """Puts one block together at a time. `open` tells that its end has not come: no other frame may come before.
+    """Puts one block together at a time, and hands it to `whole` with its stream and its HEADERS frame's flags.
 
-    Of a block that is too large the beginning is given, and `cut` is set, where up to `max_skipped` bytes are skipped.
+    `open` tells that its end has not come: no other frame may come before. Of a block that is too large the beginning
+    is given, and `cut` is set, where up to `max_skipped` bytes are skipped.
     """
 
-    def __init__(self, max_skipped: int = 0) -> None:
+    def __init__(self, whole: Callable[[int, int, bytes], None], max_skipped: int = 0) -> None:
+        self._whole = whole
         self.open = False
         self.cut = False
         self._max_skipped = max_skipped
@@ -26,23 +30,20 @@ class BlockReader:
         self._flags = 0
         self._frames = 0
 
-    def begin(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        """Take in a HEADERS frame; returns the block where it is whole. Raises `ConnectionFault`."""
+    def begin(self, flags: int, stream: int, payload: bytes) -> None:
+        """Take in a HEADERS frame; raises `ConnectionFault`."""
         self.cut = False
         if flags & (frames.PADDED | frames.HAS_PRIORITY):
             payload = frames.without_padding(flags, payload, priority=True)
         if flags & frames.END_HEADERS:
-            return payload
+            self._whole(flags, stream, payload)
+            return
         self.open = True
         self._bytes[:] = payload
         self._stream, self._flags, self._frames, self._skipped = stream, flags, 1, 0
-        return None
 
-    def go_on(self, flags: int, payload: bytes) -> tuple[int, bytes] | None:
-        """Take in a CONTINUATION frame; returns the HEADERS frame's flags and the block where it is whole.
-
-        Raises `ConnectionFault`.
-        """
+    def go_on(self, flags: int, stream: int, payload: bytes) -> None:
+        """Take in a CONTINUATION frame, of which `check` knows; raises `ConnectionFault`."""
         if not self.open:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a CONTINUATION frame outside of a header block")
         self._frames += 1
@@ -57,12 +58,11 @@ class BlockReader:
                 ErrorCode.ENHANCE_YOUR_CALM,
                 f"a header block of more than {MAX_BLOCK_BYTES} bytes or {MAX_BLOCK_FRAMES} frames",
             )
-        if not flags & frames.END_HEADERS:
-            return None
-        self.open = False
-        block = bytes(self._bytes)
-        self._bytes.clear()
-        return self._flags, block
+        if flags & frames.END_HEADERS:
+            self.open = False
+            block = bytes(self._bytes)
+            self._bytes.clear()
+            self._whole(self._flags, stream, block)
 
     def check(self, kind: int, stream: int) -> None:
         """See that a frame may come while the block is open; raises `ConnectionFault`."""

@@ -76,7 +76,7 @@ class ServerConnection(asyncio.Protocol):
         self._transport: GatheringTransport
         self.outlet: Outlet
         self._reader = FrameReader(MAX_FRAME_BYTES)
-        self._blocks = BlockReader(MAX_SKIPPED_BYTES)
+        self._blocks = BlockReader(self._on_block, MAX_SKIPPED_BYTES)
         self._decoder = RequestDecoder(owner.max_metadata_bytes)
         self._idle = IdleFrames()
         # As many calls as may run can be taken back at once, where the edge loses its own clients.
@@ -92,8 +92,8 @@ class ServerConnection(asyncio.Protocol):
         self._window = CONNECTION_WINDOW
         self._handlers: dict[int, Callable[[int, int, bytes], None]] = {
             frames.DATA: self._on_data,
-            frames.HEADERS: self._on_headers,
-            frames.CONTINUATION: self._on_continuation,
+            frames.HEADERS: self._blocks.begin,
+            frames.CONTINUATION: self._blocks.go_on,
             frames.RST_STREAM: self._on_reset,
             frames.SETTINGS: self._on_settings,
             frames.PUSH_PROMISE: self._on_push,
@@ -252,16 +252,6 @@ class ServerConnection(asyncio.Protocol):
             call.received(payload, last=last)
         else:
             self._idle.add(self.loop.time())
-
-    def _on_headers(self, flags: int, number: int, payload: bytes) -> None:
-        block = self._blocks.begin(flags, number, payload)
-        if block is not None:
-            self._on_block(flags, number, block)
-
-    def _on_continuation(self, flags: int, number: int, payload: bytes) -> None:
-        whole = self._blocks.go_on(flags, payload)
-        if whole is not None:
-            self._on_block(whole[0], number, whole[1])
 
     def _on_block(self, flags: int, number: int, block: bytes) -> None:
         last = bool(flags & frames.END_STREAM)

@@ -85,13 +85,13 @@ class Connection(asyncio.Protocol):
         self._paused = False
         # What it is allowed.
         self._window = CONNECTION_WINDOW
-        self._blocks = BlockReader()
+        self._blocks = BlockReader(self._on_block)
         self._control = 0
         self._control_since = 0.0
         self._watch: SilenceWatch | None = None
         self._handlers: dict[int, Callable[[int, int, bytes], None]] = {
-            frames.HEADERS: self._on_headers,
-            frames.CONTINUATION: self._on_continuation,
+            frames.HEADERS: self._blocks.begin,
+            frames.CONTINUATION: self._blocks.go_on,
             frames.RST_STREAM: self._on_reset,
             frames.SETTINGS: self._on_settings,
             frames.PUSH_PROMISE: self._on_push,
@@ -295,16 +295,6 @@ class Connection(asyncio.Protocol):
             call.received_data(payload, last=True)
         else:
             self._count_control()
-
-    def _on_headers(self, flags: int, number: int, payload: bytes) -> None:
-        block = self._blocks.begin(flags, number, payload)
-        if block is not None:
-            self._on_block(flags, number, block)
-
-    def _on_continuation(self, flags: int, number: int, payload: bytes) -> None:
-        whole = self._blocks.go_on(flags, payload)
-        if whole is not None:
-            self._on_block(whole[0], number, whole[1])
 
     def _on_block(self, flags: int, number: int, block: bytes) -> None:
         call = self._calls.get(number)
