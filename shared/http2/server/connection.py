@@ -93,6 +93,7 @@ class ServerConnection(asyncio.Protocol):
         self._handlers: dict[int, Callable[[int, int, bytes], None]] = {
             frames.DATA: self._on_data,
             frames.HEADERS: self._blocks.begin,
+            frames.PRIORITY: self._on_priority,
             frames.CONTINUATION: self._blocks.go_on,
             frames.RST_STREAM: self._on_reset,
             frames.SETTINGS: self._on_settings,
@@ -179,7 +180,7 @@ class ServerConnection(asyncio.Protocol):
                 if handler is not None:
                     handler(flags, number, payload)
                 else:
-                    # PRIORITY, and what is not known, is passed over.
+                    # What is not known is passed over.
                     self._idle.add(self.loop.time())
         except ConnectionFault as fault:
             self._break(fault)
@@ -291,17 +292,29 @@ class ServerConnection(asyncio.Protocol):
 
     def _on_trailers(self, number: int, block: bytes, *, last: bool) -> None:
         """Pass over what a client says behind its messages; it ends them."""
-        self._decoder.skip(block)
+        asks = self._decoder.skip(block)
         call = self._calls.get(number)
         if call is None:
             self._check_number(number)
+            if asks:
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"a request on stream {number}, which is not a new one")
             self._idle.add(self.loop.time())
         elif call.half_closed:
             self._reset(call, ErrorCode.STREAM_CLOSED)
-        elif not last:
+        elif asks or not last:
             self._reset(call, ErrorCode.PROTOCOL_ERROR)
         else:
             call.received(b"", last=True)
+
+    def _on_priority(self, _flags: int, number: int, payload: bytes) -> None:
+        """Pass over what says nothing any more (RFC 9113, section 5.3.2), if it is one at all."""
+        self._idle.add(self.loop.time())
+        if not number:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a PRIORITY frame of no stream")
+        if len(payload) != 5:
+            call = self._calls.get(number)
+            if call is not None:
+                self._reset(call, ErrorCode.FRAME_SIZE_ERROR)
 
     def _on_reset(self, _flags: int, number: int, payload: bytes) -> None:
         frames.read_number(payload, "RST_STREAM")

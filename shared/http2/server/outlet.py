@@ -122,9 +122,11 @@ class Outlet:
 
     def widen(self, more: int) -> None:
         """Take note that more may be sent in all; raises `ConnectionFault`."""
+        if not more:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a window that grows by nothing")
         self._window += more
-        if not more or self._window > frames.MAX_WINDOW:
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window is too large, or not more")
+        if self._window > frames.MAX_WINDOW:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window is too large")
         if self._blocked:
             self.go_on()
 

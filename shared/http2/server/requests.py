@@ -25,6 +25,7 @@ _KEPT_TIMEOUTS = 256
 _FIELD_BYTES = 32
 _STATIC_FIELD_BYTES = 64
 _NAME = re.compile(rb"[0-9a-z_.-]+\Z")
+_TRAILERS: Final = b"trailers"
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])\Z")
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 # They are the transport's, and no metadata.
@@ -106,10 +107,15 @@ class RequestDecoder:
             self._decoder.header_table_size = 0
         return self._decoder.header_table_size == 0
 
-    def skip(self, block: bytes) -> None:
-        """Take in a block that nobody wants to know about; raises `ConnectionFault`."""
-        if plain_fields(block, tableless=self._decoder.header_table_size == 0) is None:
-            self._with_table(block)
+    def skip(self, block: bytes) -> bool:
+        """Take in a block that nobody wants to know about; returns whether it is a request, or raises `ConnectionFault`.
+
+        Trailers have no pseudo-headers (RFC 9113, section 8.1).
+        """
+        fields = plain_fields(block, tableless=self._decoder.header_table_size == 0)
+        if fields is None:
+            fields = self._with_table(block)
+        return any(name.startswith(b":") for name, _ in fields)
 
     def _with_table(self, block: bytes) -> list[tuple[bytes, bytes]]:
         try:
@@ -142,6 +148,11 @@ class RequestDecoder:
                 metadata.append((keep(names, name, name.decode(), _KEPT_NAMES), _text(value)))
         if b":path" not in own or b":scheme" not in own or b":method" not in own:
             raise _malformed("a request without its path, its scheme or its method")
+        last = fields[3 if b":authority" in own else 2][0]
+        if not fields[0][0][:1] == fields[1][0][:1] == fields[2][0][:1] == last[:1] == b":":
+            raise _malformed("a pseudo-header behind others")
+        if not own[b":path"] or own.get(b"te", _TRAILERS) != _TRAILERS:
+            raise _malformed("an empty path, or transfer codings")
         head = RequestHead(_text(own[b":path"]), tuple(metadata))
         if own[b":method"] != b"POST":
             head.http_status = 405
