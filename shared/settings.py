@@ -57,6 +57,9 @@ def _check_rate_limit_url(url: SecretStr) -> SecretStr:
     return url
 
 
+HELD_BYTES = 512 << 20
+"""Room for ten requests of the largest size, or hundreds with a picture."""
+
 RATE_LIMIT_SCHEMES = ("redis://", "rediss://", "redis+unix://", "valkey://", "valkeys://", "valkey+unix://")
 
 RateLimitUrl = Annotated[SecretStr, AfterValidator(_check_rate_limit_url)]
@@ -118,6 +121,10 @@ class CommonSettings(BaseSettings):
     """Listen without TLS on more than loopback, because the network itself is private or encrypted."""
     rpc_server: Literal["http2", "grpc"] = "http2"
     """What the services answer with: `http2` is a server of Gaia's own, `grpc` the gRPC library's."""
+    rpc_max_connections: int = Field(default=1000, ge=1, le=100_000)
+    """Most connections to a service; who comes then is told so and tries again. With `http2` only."""
+    rpc_max_held_bytes: int = Field(default=HELD_BYTES, ge=64 << 20)
+    """Memory for large requests, in all, of each service; what is beyond ends as 429. With `http2` only."""
 
     @property
     def tls_files(self) -> TlsFiles | None:

@@ -30,6 +30,7 @@ from shared.rpc.mesh import background, following, mesh_identity, reporting
 from shared.rpc.repeats import RepeatInterceptor
 from shared.rpc.server import RpcServer, ServerTls
 from shared.rpc.tls import load_certificates
+from shared.rpc.transports import Limits
 from shared.settings import SettingsError, load
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ async def serving(settings: AssetSettings, reload: asyncio.Event | None = None) 
             probes={"database": database.ping},
             tls=ServerTls.of(settings, certificates),
             kind=settings.rpc_server,
+            limits=Limits.of(settings),
         )
         await database.open()
         try:

@@ -46,6 +46,7 @@ from shared.rpc.mesh import MeshIdentity, background
 from shared.rpc.repeats import RepeatInterceptor
 from shared.rpc.server import RpcServer, ServerTls
 from shared.rpc.tls import load_certificates
+from shared.rpc.transports import Limits
 
 SERVICES = (
     auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"],
@@ -95,6 +96,7 @@ async def serving(settings: AuthSettings) -> AsyncIterator[RpcServer]:
         probes={"database": database.ping},
         tls=ServerTls.of(settings, certificates),
         kind=settings.rpc_server,
+        limits=Limits.of(settings),
     )
     await database.open()
     try:

@@ -80,6 +80,7 @@ from shared.rpc.mesh import following, mesh_identity, reporting
 from shared.rpc.repeats import RepeatInterceptor
 from shared.rpc.server import RpcServer, ServerTls
 from shared.rpc.tls import load_certificates
+from shared.rpc.transports import Limits
 from shared.settings import SettingsError, load
 
 SERVICES = (
@@ -201,6 +202,7 @@ async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -
             probes={"database": database.ping},
             tls=ServerTls.of(settings, certificates),
             kind=settings.rpc_server,
+            limits=Limits.of(settings),
         )
         await database.open()
         try:

@@ -15,8 +15,8 @@ LEAST_SKIPPED_BYTES = 1 << 10
 class BlockReader:
     """Puts one block together at a time, and hands it to `whole` with its stream and its HEADERS frame's flags.
 
-    `open` tells that its end has not come: no other frame may come before. Of a block that is too large the beginning
-    is given, and `cut` is set, where up to `max_skipped` bytes are skipped.
+    `open` tells that its end has not come: no other frame may come before, and `stream` whose it is. Of a block that
+    is too large the beginning is given, and `cut` is set, where up to `max_skipped` bytes are skipped.
     """
 
     def __init__(self, whole: Callable[[int, int, bytes], None], max_skipped: int = 0) -> None:
@@ -26,7 +26,7 @@ class BlockReader:
         self._max_skipped = max_skipped
         self._skipped = 0
         self._bytes = bytearray()
-        self._stream = 0
+        self.stream = 0
         self._flags = 0
         self._frames = 0
 
@@ -40,7 +40,7 @@ class BlockReader:
             return
         self.open = True
         self._bytes[:] = payload
-        self._stream, self._flags, self._frames, self._skipped = stream, flags, 1, 0
+        self.stream, self._flags, self._frames, self._skipped = stream, flags, 1, 0
 
     def go_on(self, flags: int, stream: int, payload: bytes) -> None:
         """Take in a CONTINUATION frame, of which `check` knows; raises `ConnectionFault`."""
@@ -60,11 +60,12 @@ class BlockReader:
             )
         if flags & frames.END_HEADERS:
             self.open = False
+            self.stream = 0
             block = bytes(self._bytes)
             self._bytes.clear()
             self._whole(self._flags, stream, block)
 
     def check(self, kind: int, stream: int) -> None:
         """See that a frame may come while the block is open; raises `ConnectionFault`."""
-        if kind != frames.CONTINUATION or stream != self._stream:
+        if kind != frames.CONTINUATION or stream != self.stream:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame inside of a header block")

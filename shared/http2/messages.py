@@ -21,16 +21,18 @@ _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 class MessageReader:
     """Cuts the bytes of a stream into messages, however they arrive.
 
-    `taken` counts the bytes of the messages that were taken out since it was last set to 0.
+    `taken` counts the bytes of the messages that were taken out since it was last set to 0, `fed` all that arrived.
     """
 
-    __slots__ = ("_bytes", "_encoding", "_max", "_messages", "taken")
+    __slots__ = ("_bytes", "_encoding", "_max", "_messages", "_out", "fed", "taken")
 
     def __init__(self, max_message_bytes: int) -> None:
         self._max = max_message_bytes
         self._encoding = "identity"
         self._messages: deque[tuple[int, bytes]] = deque()
         self._bytes = bytearray()
+        self._out = 0
+        self.fed = 0
         self.taken = 0
 
     def set_encoding(self, encoding: str) -> None:
@@ -46,12 +48,18 @@ class MessageReader:
         return bool(self._messages)
 
     @property
+    def held(self) -> int:
+        """How many bytes are here."""
+        return self.fed - self._out
+
+    @property
     def incomplete(self) -> bool:
         """Whether there are bytes that are no whole message yet."""
         return bool(self._bytes)
 
     def feed(self, data: bytes) -> None:
         """Take in what arrived; raises `StreamFault`."""
+        self.fed += len(data)
         if self._bytes or len(self._messages) >= MAX_HELD_MESSAGES:
             self._bytes += data
             self._cut()
@@ -73,7 +81,9 @@ class MessageReader:
     def take(self) -> bytes:
         """Return the next message; there must be one. Raises `StreamFault`."""
         flag, message = self._messages.popleft()
-        self.taken += len(message) + PREFIX_BYTES
+        size = len(message) + PREFIX_BYTES
+        self.taken += size
+        self._out += size
         if not self._messages and self._bytes:
             self._cut()
         # Not before it is asked for: a few bytes could stand for a message as large as the limit, 64 times over.

@@ -14,7 +14,7 @@ from shared import telemetry
 from shared.errors import GaiaError
 from shared.rpc.callers import CallerInterceptor
 from shared.rpc.tls import Certificates
-from shared.rpc.transports import Kind, transport
+from shared.rpc.transports import USUAL_LIMITS, Kind, Limits, transport
 from shared.settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class RpcServer:
     """A server that is built, started, and drained. `address` is where it listens, once started.
 
     `register` adds the servicers; `services` are their descriptors, for health and reflection. With `tls`, callers need
-    a certificate with one of the names that may call. `kind` is what carries the calls.
+    a certificate with one of the names that may call. `kind` is what carries the calls, within `limits`.
     """
 
     def __init__(
@@ -105,13 +105,13 @@ class RpcServer:
         register: Iterable[Register],
         interceptors: Sequence[grpc.aio.ServerInterceptor],
         probes: Mapping[str, Probe],
-        max_concurrent_calls: int = 2000,
+        limits: Limits = USUAL_LIMITS,
         tls: ServerTls | None = None,
         kind: Kind = "http2",
     ) -> None:
         self._tls = tls
         speaking = [CallerInterceptor(tls.callers, tls.speakers)] if tls else []
-        self._transport = transport(kind, [*_tracing(), *speaking, *interceptors], max_concurrent_calls)
+        self._transport = transport(kind, [*_tracing(), *speaking, *interceptors], limits)
         self._health = Health(probes)
         self._listen = listen
         self._services = services

@@ -22,7 +22,14 @@ class OwnEchoServer(EchoServer):
 
     def __init__(self, further: Mapping[str, Any], interceptors: Sequence[grpc.aio.ServerInterceptor], **limits: int):
         super().__init__()
-        chosen = {"max_concurrent_calls": 2000, "max_message_bytes": 4 << 20, "max_metadata_bytes": 32 << 10, **limits}
+        chosen = {
+            "max_concurrent_calls": 2000,
+            "max_message_bytes": 4 << 20,
+            "max_metadata_bytes": 32 << 10,
+            "max_connections": 1000,
+            "max_held_bytes": 512 << 20,
+            **limits,
+        }
         self.server = Http2Server(interceptors, **chosen)
         self.server.add_registered_method_handlers(SERVICE, {**self.handlers(), **further})
 

@@ -9,6 +9,7 @@ from shared.http2 import frames
 from shared.http2.codes import ErrorCode, StreamFault
 from shared.http2.messages import PREFIX_BYTES, MessageReader, prefix
 from shared.http2.receiving import Receiving
+from shared.http2.server.holding import UNCOUNTED_BYTES
 from shared.http2.server.requests import RequestHead
 from shared.http2.server.responses import HEAD, OK_TRAILERS, trailers
 
@@ -41,6 +42,7 @@ class ServerCall(Receiving):
     task: "asyncio.Task[None] | None" = None
     window = WINDOW
     outgoing: bytes | memoryview = b""
+    _held = 0
     _message: bytes | None = None
     _turns = TURNS
     _reading: asyncio.Future[None] | None = None
@@ -91,6 +93,11 @@ class ServerCall(Receiving):
             finally:
                 self._reading = None
         message = reader.take()
+        if self._held:
+            # The handler is done with the one before.
+            self._let_go()
+        if (size := len(message) + reader.held) > UNCOUNTED_BYTES:
+            self._hold(size)
         if reader.taken >= WINDOW // 2:
             self._credit(reader)
         return message
@@ -144,6 +151,8 @@ class ServerCall(Receiving):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._held:
+            self._let_go()
         self.connection.forget(self)
         self._wake()
 
@@ -177,13 +186,15 @@ class ServerCall(Receiving):
             reader = self._open_reader()
         try:
             reader.feed(data)
+            if reader.held > UNCOUNTED_BYTES:
+                self._hold(reader.held)
+            if not (reader or self.half_closed) and self._reading is not None:
+                self._grant()
         except StreamFault as fault:
             self.fault(fault)
             return
         if reader or self.half_closed:
             self._wake_reading()
-        elif self._reading is not None:
-            self._grant()
 
     def received_padding(self, size: int) -> None:
         """Take note of bytes that used up the window and hold nothing."""
@@ -192,6 +203,13 @@ class ServerCall(Receiving):
     def fault(self, fault: StreamFault) -> None:
         """End the call for what the client sent."""
         self.cancel(fault.status, fault.reason)
+
+    def awaited(self) -> int | None:
+        """Return how many bytes have come in all, None where the client has nothing to send or is held back."""
+        reader = self._reader
+        if reader is None or reader or not reader.incomplete or self.half_closed or self.window <= 0:
+            return None
+        return reader.fed
 
     def abandon(self) -> None:
         """Cancel the handler, once: nobody wants its answer, and what it does at its end is not disturbed."""
@@ -214,6 +232,23 @@ class ServerCall(Receiving):
             self._reader = MessageReader(self._max)
             self._reader.set_encoding(self.head.encoding)
         return self._reader
+
+    def _grant(self) -> None:
+        reader = self._reader
+        if reader is not None and reader.incomplete and not reader and reader.missing() > self.window:
+            self._hold(reader.held + reader.missing())
+        super()._grant()
+
+    def _hold(self, size: int) -> None:
+        """Count so many bytes as in memory, in all; raises `StreamFault` where there is no room for them."""
+        more = size - self._held
+        if more > 0 and not self.ended:
+            self.connection.holding.take(self, more)
+            self._held = size
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, 0
+        self.connection.holding.give(self, held)
 
     def _allow(self, size: int) -> None:
         if size > 0 and not self.ended and not self.half_closed:

@@ -15,6 +15,7 @@ from shared.http2.frames import FrameReader
 from shared.http2.gathering import GatheringTransport
 from shared.http2.server.call import WINDOW, ServerCall
 from shared.http2.server.floods import MAX_IDLE_FRAMES, IdleFrames
+from shared.http2.server.holding import Holding
 from shared.http2.server.outlet import MAX_FRAME_BYTES, Outlet
 from shared.http2.server.peers import AuthContext, auth_context_of, peer_of
 from shared.http2.server.requests import RequestDecoder
@@ -48,13 +49,14 @@ class ConnectionOwner(Protocol):
     max_metadata_bytes: int
     max_streams: int
     draining: bool
+    holding: Holding
 
     def begin(self, call: ServerCall) -> None:
         """Have a call answered."""
         ...
 
-    def opened(self, connection: "ServerConnection") -> None:
-        """There is one more connection."""
+    def opened(self, connection: "ServerConnection") -> str:
+        """There is one more connection; returns why it cannot stay, nothing where it can."""
         ...
 
     def closed(self, connection: "ServerConnection") -> None:
@@ -70,6 +72,7 @@ class ServerConnection(asyncio.Protocol):
 
     def __init__(self, owner: ConnectionOwner) -> None:
         self.loop = asyncio.get_running_loop()
+        self.holding = owner.holding
         self.peer = ""
         self.auth_context: AuthContext = {}
         self._owner = owner
@@ -86,6 +89,12 @@ class ServerConnection(asyncio.Protocol):
         self._final: int | None = None
         self._preface: bytes | None = b""
         self._greeted = False
+        self._refused = ""
+        self._leaving = ""
+        # What the last look saw: the stream of a block that was open, the last stream, and for how many looks the same.
+        self._seen = (0, 0)
+        self._quiet = 0
+        self._greeting: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         # What the client is allowed.
@@ -114,20 +123,30 @@ class ServerConnection(asyncio.Protocol):
 
     # What the server asks for.
 
-    def drain(self) -> None:
+    def drain(self, reason: str) -> None:
         """Take no more calls, without losing any that is on its way, and close when the last one has ended."""
-        if not self._greeted:
-            self.abort()
+        if self._leaving:
             return
+        self._leaving = reason
         # First that the end is near; what the client sent before it heard of it is still answered.
         self._transport.write(
-            frames.goaway(ErrorCode.NO_ERROR, "the server is shutting down", frames.MAX_WINDOW)
-            + frames.frame(frames.PING, 0, 0, _FAREWELL)
+            frames.goaway(ErrorCode.NO_ERROR, reason, frames.MAX_WINDOW) + frames.frame(frames.PING, 0, 0, _FAREWELL)
         )
         self._time(FAREWELL_SECONDS, self._take_no_more)
 
+    def look(self, idle_looks: int) -> None:
+        """End what does not go on, or what so many looks after each other have seen without a call."""
+        seen = (self._blocks.stream, self._last)
+        same, self._seen = seen == self._seen, seen
+        if same and seen[0]:
+            self._break(ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "headers whose end does not come"))
+        self._quiet = self._quiet + 1 if same and not self._calls else 0
+        if self._quiet >= idle_looks:
+            self.drain("no calls for a long time")
+
     def end_calls(self, status: grpc.StatusCode, details: str) -> None:
         """End all calls that are under way."""
+        self._leaving = details
         for call in list(self._calls.values()):
             call.cancel(status, details)
         self._take_no_more()
@@ -143,12 +162,12 @@ class ServerConnection(asyncio.Protocol):
         # uvloop's transports are none of asyncio's class.
         self._transport = GatheringTransport(cast("asyncio.Transport", transport), self.loop)
         self.outlet = Outlet(self._transport)
-        self._owner.opened(self)
+        full = self._owner.opened(self)
         tls = transport.get_extra_info("ssl_object")
         if self._owner.draining or (tls is not None and tls.selected_alpn_protocol() != "h2"):
             self.abort()
             return
-        self._time(GREETING_SECONDS, self.abort)
+        self._greeting = self.loop.call_later(GREETING_SECONDS, self.abort)
         self.peer = peer_of(transport.get_extra_info("peername"))
         self.auth_context = auth_context_of(tls)
         _watch(transport.get_extra_info("socket"))
@@ -164,6 +183,10 @@ class ServerConnection(asyncio.Protocol):
             )
             + frames.window_update(0, CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
         )
+        if full:
+            # Calls hear of it, too: gRPC's clients take a GOAWAY before any for a reason to try again in silence.
+            self._refused = full
+            self._time(FAREWELL_SECONDS, lambda: self._break(ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, full)))
 
     def data_received(self, data: bytes) -> None:
         """Take in frames."""
@@ -193,7 +216,7 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Cancel the calls that are under way."""
-        for timer in (self._timer, self._unread):
+        for timer in (self._timer, self._unread, self._greeting):
             if timer is not None:
                 timer.cancel()
         self._owner.closed(self)
@@ -287,6 +310,8 @@ class ServerConnection(asyncio.Protocol):
             call.finish()
         elif head.refusal is not None:
             call.end(*head.refusal)
+        elif self._refused:
+            call.end(grpc.StatusCode.UNAVAILABLE, self._refused)
         else:
             self._owner.begin(call)
 
@@ -350,8 +375,8 @@ class ServerConnection(asyncio.Protocol):
         self._transport.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
         if not self._greeted:
             self._greeted = True
-            if self._timer is not None:
-                self._timer.cancel()
+            if self._greeting is not None:
+                self._greeting.cancel()
         self.outlet.go_on()
 
     def _on_push(self, _flags: int, _number: int, _payload: bytes) -> None:
@@ -365,7 +390,7 @@ class ServerConnection(asyncio.Protocol):
         self._idle.add(self.loop.time())
         if not flags & frames.ACK:
             self._transport.write(frames.frame(frames.PING, frames.ACK, 0, payload))
-        elif payload == _FAREWELL and self._owner.draining:
+        elif payload == _FAREWELL and self._leaving:
             self._take_no_more()
 
     def _on_goaway(self, _flags: int, _number: int, payload: bytes) -> None:
@@ -419,7 +444,7 @@ class ServerConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._final = self._last
-        self._transport.write(frames.goaway(ErrorCode.NO_ERROR, "the server is shutting down", self._last))
+        self._transport.write(frames.goaway(ErrorCode.NO_ERROR, self._leaving, self._last))
         if not self._calls:
             self._close()
 
@@ -446,10 +471,11 @@ class ServerConnection(asyncio.Protocol):
 
 
 def _watch(found: socket.socket | None) -> None:
-    """Have the system find out about clients whose machine is gone."""
+    """Have the system send what is written at once, and find out about clients whose machine is gone."""
     if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):
         return
     with suppress(OSError):
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
             if hasattr(socket, name):

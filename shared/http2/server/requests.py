@@ -108,7 +108,7 @@ class RequestDecoder:
         return self._decoder.header_table_size == 0
 
     def skip(self, block: bytes) -> bool:
-        """Take in a block that nobody wants to know about; returns whether it is a request, or raises `ConnectionFault`.
+        """Take in a block that nobody wants to know about; tells whether it is a request, or raises `ConnectionFault`.
 
         Trailers have no pseudo-headers (RFC 9113, section 8.1).
         """

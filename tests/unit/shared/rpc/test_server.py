@@ -18,7 +18,8 @@ from shared.rpc.channel import connect
 from shared.rpc.interceptors import CallInterceptor
 from shared.rpc.meter import CallMeter
 from shared.rpc.server import RpcServer
-from shared.rpc.transports import Kind
+from shared.rpc.transports import USUAL_LIMITS, Kind, Limits
+from shared.settings import CommonSettings, SettingsError, load
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AssetService"]
 HEALTH = health_pb2.HealthCheckResponse
@@ -41,7 +42,9 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @contextlib.asynccontextmanager
-async def running(kind: Kind, listen: str = "127.0.0.1:0", meter: CallMeter | None = None) -> AsyncIterator[RpcServer]:
+async def running(
+    kind: Kind, listen: str = "127.0.0.1:0", meter: CallMeter | None = None, limits: Limits = USUAL_LIMITS
+) -> AsyncIterator[RpcServer]:
     make: Any = _Handlers  # the base is abstract for type checkers only
 
     async def broken() -> None:
@@ -54,6 +57,7 @@ async def running(kind: Kind, listen: str = "127.0.0.1:0", meter: CallMeter | No
         interceptors=[CallInterceptor(meter or CallMeter(), RefusalCounter())],
         probes={"database": broken},
         kind=kind,
+        limits=limits,
     )
     await server.start()
     try:
@@ -129,3 +133,25 @@ async def test_an_address_that_is_taken_names_the_setting(kind: Kind) -> None:
         with pytest.raises(OSError, match="GAIA_LISTEN"):
             async with running(kind, server.address):
                 raise AssertionError
+
+
+async def test_connections_and_requests_are_as_many_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAIA_RPC_MAX_CONNECTIONS", "1")
+    monkeypatch.setenv("GAIA_RPC_MAX_HELD_BYTES", str(64 << 20))
+    limits = Limits.of(CommonSettings())
+    assert limits == Limits(connections=1, held_bytes=64 << 20)
+    async with running("http2", limits=limits) as server:
+        reader, writer = await asyncio.open_connection(*server.address.split(":"))
+        assert await reader.read(1)
+        async with connect(server.address) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub_of(channel).ListAssets(pb.ListAssetsRequest(), timeout=5)
+            assert "1 connections are open already" in (caught.value.details() or "")
+        writer.close()
+
+
+@pytest.mark.parametrize(("name", "value"), [("CONNECTIONS", "0"), ("HELD_BYTES", "1000")])
+def test_limits_that_let_nothing_through_are_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"GAIA_RPC_MAX_{name}", value)
+    with pytest.raises(SettingsError, match=f"GAIA_RPC_MAX_{name}"):
+        load(CommonSettings)
