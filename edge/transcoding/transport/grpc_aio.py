@@ -78,5 +78,5 @@ class _WritingCall:
     async def done_writing(self) -> None:
         try:
             await self._call.done_writing()
-        except grpc.aio.AioRpcError:
+        except (cygrpc.InternalError, grpc.aio.AioRpcError):
             raise CallEndedError from None
