@@ -16,6 +16,10 @@ CONNECT_SECONDS = 20.0
 
 FAREWELL_SECONDS = 0.5
 
+SHORT_SECONDS = 1.0
+"""A connection that was lost sooner and had no call was of no use: whoever dials again waits, longer each time."""
+SHORT_PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 1.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -80,6 +84,9 @@ class Subchannel:
         self._backoff = backoff
         self._task: asyncio.Task[None] | None = None
         self._open: set[Connection] = set()
+        self._made_at = 0.0
+        # How many connections in a row were of no use.
+        self._useless = 0
         self.connection: Connection | None = None
         self.failure: str | None = None
 
@@ -128,6 +135,8 @@ class Subchannel:
         """See `connection.ConnectionOwner`."""
         if self.connection is connection:
             self.connection = None
+            short = asyncio.get_running_loop().time() - self._made_at < SHORT_SECONDS
+            self._useless = self._useless + 1 if short and not connection.used else 0
             self._owner.lost(self)
 
     def not_taken(self, call: Http2Call, reason: str) -> None:
@@ -135,6 +144,7 @@ class Subchannel:
         self._owner.not_taken(call, reason)
 
     async def _run(self) -> None:
+        await asyncio.sleep(SHORT_PAUSES[min(self._useless, len(SHORT_PAUSES) - 1)])
         for pause in self._backoff.pauses():
             old = self.connection
             try:
@@ -148,6 +158,7 @@ class Subchannel:
             self._task = None
             self.failure = None
             self.connection = connection
+            self._made_at = asyncio.get_running_loop().time()
             if old is not None:
                 old.drain()
             self._owner.has_room()
