@@ -14,6 +14,14 @@ Metadata = Iterable[tuple[str, str | bytes]]
 CONTENT_TYPE = 31
 """Place of `content-type` in the static table (RFC 7541, appendix A)."""
 
+NO_TABLE = b"\x20"
+"""Says at the beginning of a block that no dynamic table is used from there on.
+
+It must be said where the reader allows less of one than all begin with (RFC 7541, section 4.2).
+"""
+
+DEFAULT_TABLE_BYTES = 4096
+
 _KEPT_NAMES = 256
 _NAME = re.compile(r"[0-9a-z_.-]+\Z")
 

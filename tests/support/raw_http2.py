@@ -14,13 +14,13 @@ REPLY = b"\0\0\0\0\2ok"
 
 
 class RawConnection:
-    """One connection, its client's preface and settings read and its own settings sent."""
+    """One connection, its client's preface and settings read and its own settings sent; `got` was not asked for yet."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._frames = frames.FrameReader(1 << 20)
-        self._got: list[frames.Frame] = []
+        self.got: list[frames.Frame] = []
 
     async def greet(self, settings: bytes) -> None:
         """Read the preface, and send settings."""
@@ -41,14 +41,14 @@ class RawConnection:
     async def next(self, kind: int) -> frames.Frame:
         """Return the next frame of a type; those of others are passed over. Raises EOFError."""
         while True:
-            while self._got:
-                frame = self._got.pop(0)
+            while self.got:
+                frame = self.got.pop(0)
                 if frame[0] == kind:
                     return frame
             data = await self._reader.read(65536)
             if not data:
                 raise EOFError
-            self._got.extend(self._frames.feed(data))
+            self.got.extend(self._frames.feed(data))
 
     async def next_call(self) -> int:
         """Return the stream of the next call."""

@@ -8,7 +8,7 @@ import hpack
 from hpack.table import HeaderTable
 
 from shared.http2.codes import ConnectionFault, ErrorCode, StreamFault
-from shared.http2.literals import decode_metadata, keep
+from shared.http2.literals import NO_TABLE, decode_metadata, keep
 from shared.http2.messages import ACCEPTED_ENCODINGS
 
 MAX_DECODED_BYTES = 256 << 10
@@ -17,8 +17,8 @@ MAX_DECODED_BYTES = 256 << 10
 Pairs = tuple[tuple[str, str | bytes], ...]
 
 _STATIC: Final = ((b"", b""), *((bytes(name), bytes(value)) for name, value in HeaderTable.STATIC_TABLE))
-# The table's size, set to 0; and the bits by which such a field is known.
-_NO_TABLE, _TABLE_SIZE = b"\x20", 0x20
+# The bits by which a change of the table's size is known.
+_TABLE_SIZE = 0x20
 _KEPT_NAMES = 256
 _KEPT_TIMEOUTS = 256
 # What RFC 9113, section 6.5.2, adds to each field; and, rounded up, what a field of the static table is in all.
@@ -103,7 +103,7 @@ class RequestDecoder:
 
         Without a table, there is none that the rest could change.
         """
-        if block[:1] == _NO_TABLE and block[1:2] and block[1] & 0xE0 != _TABLE_SIZE:
+        if block[:1] == NO_TABLE and block[1:2] and block[1] & 0xE0 != _TABLE_SIZE:
             self._decoder.header_table_size = 0
         return self._decoder.header_table_size == 0
 

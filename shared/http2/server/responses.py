@@ -5,19 +5,17 @@ from urllib.parse import quote
 
 import grpc
 
-from shared.http2.literals import CONTENT_TYPE, indexed, literal, string
+from shared.http2.literals import CONTENT_TYPE, NO_TABLE, indexed, literal, string
 from shared.http2.messages import ACCEPTED_ENCODINGS
 
 MAX_DETAILS_BYTES = 4 << 10
 """Of a status's details as they travel. gRPC's clients may refuse 8 KiB of metadata, and would see no status at all."""
 
 _ACCEPTED: Final = literal(b"grpc-accept-encoding") + string(",".join(ACCEPTED_ENCODINGS).encode())
-_NO_TABLE: Final = b"\x20"
-HEAD: Final = _NO_TABLE + b"\x88" + indexed(CONTENT_TYPE, b"application/grpc") + _ACCEPTED
+HEAD: Final = NO_TABLE + b"\x88" + indexed(CONTENT_TYPE, b"application/grpc") + _ACCEPTED
 """What comes before the metadata of an answer.
 
-It says first that no dynamic table is used, as it must be said where a client allows less of one than all begin with
-(RFC 7541, section 4.2). Said in each answer it is the same for all.
+It says first that no dynamic table is used; said in each answer, and to every client, it is the same for all.
 """
 
 _STATUS = 8
@@ -45,4 +43,4 @@ def trailers(status: grpc.StatusCode, details: str, metadata: bytes) -> bytes:
 def refusal(http_status: int) -> bytes:
     """Return the block that answers what is no call of gRPC."""
     allow = literal(b"allow") + string(b"POST") if http_status == 405 else b""
-    return _NO_TABLE + indexed(_STATUS, b"%d" % http_status) + allow
+    return NO_TABLE + indexed(_STATUS, b"%d" % http_status) + allow

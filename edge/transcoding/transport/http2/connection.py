@@ -14,6 +14,7 @@ from shared.http2 import frames
 from shared.http2.blocks import BlockReader
 from shared.http2.codes import ConnectionFault, ErrorCode, StreamFault, name_of
 from shared.http2.frames import FrameReader
+from shared.http2.literals import DEFAULT_TABLE_BYTES, NO_TABLE
 
 CONNECTION_WINDOW = 16 << 20
 """Bytes that a server may send before it hears of their arrival. What one call holds back does not hold others back."""
@@ -73,8 +74,11 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._reader = FrameReader(MAX_FRAME_BYTES)
         self._calls: dict[int, Http2Call] = {}
+        # Those that wait for the connection's window or the socket; who waits for its own window is in nobody's way.
         self._blocked: dict[int, Http2Call] = {}
         self._next = 1
+        # What the first header block begins with.
+        self._opening = b""
         self._last_taken = _LAST_STREAM
         self.reason = "the connection was closed"
         # What the server allows.
@@ -101,6 +105,11 @@ class Connection(asyncio.Protocol):
         }
 
     @property
+    def used(self) -> bool:
+        """Whether a call was begun on it."""
+        return self._next > 1
+
+    @property
     def takes_calls(self) -> bool:
         """Whether one more call may begin now."""
         return not self.leaving and len(self._calls) < self._max_calls
@@ -110,6 +119,8 @@ class Connection(asyncio.Protocol):
     def open(self, call: Http2Call) -> None:
         """Begin a call; raises ValueError where its metadata are none."""
         block = self._encoder.encode(call.head, call.timeout, call.metadata)
+        if self._opening:
+            block, self._opening = self._opening + block, b""
         number = self._next
         self._next += 2
         call.number = number
@@ -152,7 +163,8 @@ class Connection(asyncio.Protocol):
             data = call.outgoing
             room = min(call.send_window, self._send_window, self._max_frame)
             if room <= 0 or self._paused:
-                self._blocked[number] = call
+                if call.send_window > 0:
+                    self._blocked[number] = call
                 return
             piece = data[:room]
             size = len(piece)
@@ -327,16 +339,21 @@ class Connection(asyncio.Protocol):
         self._count_control()
         if flags & frames.ACK:
             return
+        window = self._initial_window
         for name, value in frames.read_settings(payload):
             if name == frames.MAX_CONCURRENT_STREAMS:
                 self._max_calls = value
             elif name == frames.INITIAL_WINDOW_SIZE:
-                self._set_initial_window(value)
+                window = frames.checked_window(value)
+            elif name == frames.HEADER_TABLE_SIZE and value < DEFAULT_TABLE_BYTES:
+                self._opening = NO_TABLE
             elif name == frames.MAX_FRAME_SIZE:
                 if not frames.DEFAULT_FRAME_BYTES <= value < 1 << 24:
                     raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"frames of {value} bytes at most")
                 # More than this at once would gain nothing.
                 self._max_frame = min(value, MAX_FRAME_BYTES)
+        if window != self._initial_window:
+            self._set_initial_window(window)
         self._transport.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
         # Larger windows are the server's word from here on only.
         self._send_blocked()
@@ -350,14 +367,14 @@ class Connection(asyncio.Protocol):
             self._owner.has_room()
 
     def _set_initial_window(self, value: int) -> None:
-        if value > frames.MAX_WINDOW:
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"a window of {value} bytes")
         more = value - self._initial_window
         self._initial_window = value
         for call in self._calls.values():
             call.send_window += more
             if call.send_window > frames.MAX_WINDOW:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a stream's window is too large")
+            if call.outgoing and call.send_window > 0:
+                self._blocked[call.number] = call
 
     def _on_push(self, _flags: int, _number: int, _payload: bytes) -> None:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a PUSH_PROMISE frame, which was refused by the settings")
@@ -404,15 +421,16 @@ class Connection(asyncio.Protocol):
                     "the stream's window is too large, or not more",
                 )
             )
-        elif number in self._blocked:
+        elif call.outgoing:
             self.send(call)
 
     # What follows from them.
 
     def _send_blocked(self) -> None:
-        # Who is stopped again goes to the end of the line.
-        for call in list(self._blocked.values()):
-            self.send(call)
+        blocked = self._blocked
+        # Who is stopped again goes to the end of the line; the others are not looked at while there is no room.
+        while blocked and self._send_window > 0 and not self._paused:
+            self.send(next(iter(blocked.values())))
 
     def _open_window(self) -> None:
         if self._window < 0:
