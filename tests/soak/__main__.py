@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from tests.soak.visiting import Server, Visits
+from tests.soak.visiting import LOST, Server, Visits
 
 AT_ONCE = 24
 """Visitors at once."""
@@ -32,7 +32,11 @@ class Process:
     async def start(cls) -> "Process":
         return cls(
             await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.soak.serving", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+                sys.executable,
+                "-m",
+                "tests.soak.serving",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
             )
         )
 
@@ -61,9 +65,7 @@ def _server(told: dict[str, str]) -> Server:
         context = ssl.create_default_context(cafile=str(files["ca"]))
         context.load_cert_chain(files["certificate"], files["key"])
     context.set_alpn_protocols(["h2"])
-    credentials = grpc.ssl_channel_credentials(
-        told["ca"].encode(), told["key"].encode(), told["certificate"].encode()
-    )
+    credentials = grpc.ssl_channel_credentials(told["ca"].encode(), told["key"].encode(), told["certificate"].encode())
     return Server(told["plain"], told["tls"], credentials, context)
 
 
@@ -88,7 +90,7 @@ async def _settled(process: Process) -> dict[str, int]:
 async def soak(seconds: float) -> int:
     """Return how much was not as before, in kinds."""
     process = await Process.start()
-    visits = Visits(_server(await process.line()), random.Random(7))  # noqa: S311 - the same again in each run
+    visits = Visits(_server(await process.line()), random.Random(7))
     loop = asyncio.get_running_loop()
     tasks = len(asyncio.all_tasks())
     rounds: list[dict[str, int]] = []
@@ -98,15 +100,16 @@ async def soak(seconds: float) -> int:
             for _ in range(AT_ONCE):
                 group.create_task(_visit(visits, until))
         rounds.append({**await _settled(process), "client_tasks": len(asyncio.all_tasks()) - tasks})
-        print(f"part {number + 1}: {sum(visits.counts.values())} visits and calls, then {rounds[-1]}", flush=True)  # noqa: T201
-    print(json.dumps(dict(sorted(visits.counts.items())), indent=1))  # noqa: T201
+        print(f"part {number + 1}: {sum(visits.counts.values())} visits and calls, then {rounds[-1]}", flush=True)
+    print(json.dumps(dict(sorted(visits.counts.items())), indent=1))
     await process.stop()
     first, last = rounds[0], rounds[-1]
     worse = [name for name in last if name != "rss" and last[name] > first[name]]
     if last["rss"] - first["rss"] > RSS_GROWTH:
         worse.append("rss")
     worse += [name for name in ("calls", "open", "running", "held_bytes", "client_tasks") if last[name]]
-    print("as before" if not worse else f"more than before: {', '.join(worse)}")  # noqa: T201
+    worse += [name for name in visits.counts if name.startswith(LOST)]
+    print("as before" if not worse else f"more than before: {', '.join(worse)}")
     return len(worse)
 
 

@@ -4,7 +4,6 @@ import asyncio
 import ctypes
 import gc
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +19,7 @@ from shared.rpc.tls import Certificates
 from shared.settings import TlsFiles
 from tests.support.http2_server import OwnEchoServer
 
+
 def held(server: OwnEchoServer) -> dict[str, int]:
     """Return what must be the same again when nobody asks for anything."""
     gc.collect()
@@ -28,7 +28,7 @@ def held(server: OwnEchoServer) -> dict[str, int]:
     own: Any = server.server
     return {
         "rss": psutil.Process().memory_info().rss,
-        "fds": len(os.listdir("/proc/self/fd")),
+        "fds": len(list(Path("/proc/self/fd").iterdir())),
         "tasks": len(asyncio.all_tasks()),
         "calls": found.count(ServerCall),
         "connections": found.count(ServerConnection),
@@ -50,9 +50,9 @@ async def serve() -> None:
         await server.start(credentials=Certificates(files).server_context())
         pems = {"ca": authority.certificate_file, "certificate": shown.certificate, "key": shown.key}
         told = {"plain": plain, "tls": server.address, **{name: path.read_text() for name, path in pems.items()}}
-        print(json.dumps(told), flush=True)  # noqa: T201
+        print(json.dumps(told), flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
-            print(json.dumps(held(server)), flush=True)  # noqa: T201
+            print(json.dumps(held(server)), flush=True)
         await server.stop(1)
 
 

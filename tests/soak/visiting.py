@@ -21,6 +21,9 @@ from tests.support.http2_peer import KINDS
 from tests.support.http2_server import message, to
 from tests.support.raw_http2 import data, headers
 
+LOST = "lost:"
+"""Begins the names of calls that ended as they should not."""
+
 SECONDS = 20.0
 """In which any call must have ended, one way or the other."""
 
@@ -79,7 +82,9 @@ class Visits:
             reader, writer = await asyncio.open_connection(host, int(port))
             try:
                 if chance.random() < 0.9:
-                    writer.write(frames.PREFACE + frames.settings({frames.INITIAL_WINDOW_SIZE: chance.choice((0, 65535))}))
+                    writer.write(
+                        frames.PREFACE + frames.settings({frames.INITIAL_WINDOW_SIZE: chance.choice((0, 65535))})
+                    )
                 for _ in range(chance.randrange(12)):
                     writer.write(self._piece(2 * chance.randrange(6) + 1))
                     if chance.random() < 0.5:
@@ -150,7 +155,10 @@ class Visits:
             async with asyncio.timeout(SECONDS + 5):
                 await self._use(call, streams=server, writes=client)
         except grpc.aio.AioRpcError as error:
-            self._count(name, error.code().name)
+            code = error.code()
+            late = code is grpc.StatusCode.DEADLINE_EXCEEDED and timeout != SECONDS
+            expected = late or code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED)
+            self._count(name if expected else f"{LOST} {name}", code.name)
         except (CallEndedError, asyncio.CancelledError) as error:
             self._count(name, type(error).__name__)
             if isinstance(error, asyncio.CancelledError) and not call.cancel():
