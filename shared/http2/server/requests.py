@@ -11,8 +11,11 @@ from shared.http2.codes import ConnectionFault, ErrorCode, StreamFault
 from shared.http2.literals import NO_TABLE, decode_metadata, keep
 from shared.http2.messages import ACCEPTED_ENCODINGS
 
-MAX_DECODED_BYTES = 256 << 10
+MAX_DECODED_BYTES = 128 << 10
 """Of one header block; more, which a table could make of a few bytes, ends the connection."""
+
+MAX_VALUES = 256
+"""Of one name in one header; a comma between two is cheaper to send than a value is to read."""
 
 Pairs = tuple[tuple[str, str | bytes], ...]
 
@@ -87,13 +90,11 @@ class RequestDecoder:
             large = sum(len(name) + len(value) + _FIELD_BYTES for name, value in fields) > self._max
         else:
             large = len(block) + _STATIC_FIELD_BYTES * len(fields) > self._max
-        head = self._read(fields)
-        if large:
-            head.refusal = self._too_large
-        return head
+        # What it says beside is not worth its reading.
+        return self.too_large() if large else self._read(fields)
 
     def too_large(self) -> RequestHead:
-        """Return what stands for headers of which only the beginning was kept."""
+        """Return what stands for headers that are too large to be read, or of which only the beginning was kept."""
         head = RequestHead("", ())
         head.refusal = self._too_large
         return head
@@ -142,7 +143,10 @@ class RequestDecoder:
             elif name.endswith(b"-bin"):
                 self._check_name(name)
                 # Several values of one name may come as one (PROTOCOL-HTTP2.md, "Custom-Metadata").
-                metadata += [decode_metadata(name, one.strip()) for one in value.split(b",")]
+                values = value.split(b",")
+                if len(values) > MAX_VALUES:
+                    raise _too_many(len(values))
+                metadata += [decode_metadata(name, one.strip()) for one in values]
             else:
                 self._check_name(name)
                 metadata.append((keep(names, name, name.decode(), _KEPT_NAMES), _text(value)))
@@ -258,6 +262,12 @@ def _text(value: bytes) -> str:
 
 def _is_grpc(content_type: bytes) -> bool:
     return content_type.startswith(b"application/grpc") and content_type[16:17] in (b"", b"+", b";")
+
+
+def _too_many(values: int) -> StreamFault:
+    return StreamFault(
+        ErrorCode.ENHANCE_YOUR_CALM, grpc.StatusCode.RESOURCE_EXHAUSTED, f"{values} values of one name, in one header"
+    )
 
 
 def _malformed(reason: str) -> StreamFault:

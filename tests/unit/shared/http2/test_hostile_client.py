@@ -134,6 +134,10 @@ RESETS: dict[str, tuple[bytes, ErrorCode]] = {
         ErrorCode.PROTOCOL_ERROR,
     ),
     "a request twice": (headers(1, to("Hang"), last=True) + headers(1, REQUEST, last=True), ErrorCode.STREAM_CLOSED),
+    "thousands of values in one header": (
+        headers(1, request(("x-a-bin", "," * 20_000))),
+        ErrorCode.ENHANCE_YOUR_CALM,
+    ),
     "a priority of 4 bytes": (
         headers(1, to("Hang")) + frames.frame(frames.PRIORITY, 0, 1, bytes(4)),
         ErrorCode.FRAME_SIZE_ERROR,
