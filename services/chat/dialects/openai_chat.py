@@ -8,6 +8,7 @@ from services.chat.dialects import openai_checks as checks
 from services.chat.dialects import openai_content
 from services.chat.dialects.base import Stamp
 from services.chat.dialects.json_body import read_object
+from services.chat.dialects.openai_chat_reasoning import without_gaias
 from services.chat.dialects.openai_chat_reply import DONE, ChunkWriter, completion, error_record
 from services.chat.dialects.openai_chat_tools import check_tools, translate_choice, translate_tools
 from services.chat.records import Stored
@@ -133,8 +134,11 @@ class CompletionRequest:
         return CompletionRequest({**self.body, "messages": [first, *self.body["messages"]]})
 
     def same_dialect(self) -> Turn:
-        """Returns the turn for a provider of the same dialect: the request as it is."""
-        return Turn((), original=Original(self.dialect, self.body))
+        """Returns the turn for a provider of the same dialect: the request as it is, but for what no other can read."""
+        body, told = self.body, self.body["messages"]
+        if (messages := without_gaias(told)) is not told:
+            body = {**body, "messages": messages}
+        return Turn((), original=Original(self.dialect, body))
 
     def new_input(self) -> Sequence[Stored]:
         """Returns what is stored of it."""
@@ -142,11 +146,11 @@ class CompletionRequest:
 
     def encode(self, reply: Reply, model: str, stamp: Stamp) -> bytes:
         """Encodes a whole reply."""
-        return completion(reply, stamp, model)
+        return completion(reply, stamp, model, shows_thinking=True)
 
     def writer(self, stamp: Stamp) -> ChunkWriter:
         """Makes the writer of a stream."""
-        return ChunkWriter(stamp, include_usage=self.include_usage)
+        return ChunkWriter(stamp, include_usage=self.include_usage, shows_thinking=True)
 
     def error_record(self, error: GaiaError) -> bytes:
         """Encodes an error in the middle of a stream."""

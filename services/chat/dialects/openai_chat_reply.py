@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 
 from services.chat.dialects.base import Stamp
-from services.chat.turn import Delta, FinishReason, Reply, ToolCall, Usage
+from services.chat.dialects.openai_chat_reasoning import BLOCKS, TEXT, block_of, thought_fields
+from services.chat.turn import Delta, FinishReason, Reply, Thinking, ToolCall, Usage
 from shared.errors import (
     DeadlineExceeded,
     GaiaError,
@@ -33,13 +34,15 @@ def completion_id(stamp: Stamp) -> str:
     return f"chatcmpl-{stamp.call_id.hex}"
 
 
-def completion(reply: Reply, stamp: Stamp, model: str) -> bytes:
-    """Encodes a whole reply."""
+def completion(reply: Reply, stamp: Stamp, model: str, *, shows_thinking: bool = False) -> bytes:
+    """Encodes a whole reply. `shows_thinking` is for clients that bring it back with the result of a tool."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.text or None, "refusal": None}
     if reply.tool_calls:
         message["tool_calls"] = [_call(call) for call in reply.tool_calls]
     elif not reply.text:
         message["content"] = ""
+    if shows_thinking and reply.thinking:
+        message |= thought_fields(reply.thinking)
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reply.finish_reason.value}
     body: dict[str, Any] = {
         "id": completion_id(stamp),
@@ -54,18 +57,21 @@ def completion(reply: Reply, stamp: Stamp, model: str) -> bytes:
 
 
 class ChunkWriter:
-    """Encodes deltas as chunks, each a server-sent event."""
+    """Encodes deltas as chunks, each a server-sent event. `shows_thinking` is as with `completion`."""
 
-    def __init__(self, stamp: Stamp, *, include_usage: bool) -> None:
+    def __init__(self, stamp: Stamp, *, include_usage: bool, shows_thinking: bool = False) -> None:
         self._head = {"id": completion_id(stamp), "object": "chat.completion.chunk", "created": stamp.created}
         self._include_usage = include_usage
+        self._shows_thinking = shows_thinking
+        self._thoughts: list[str] = []
+        self._blocks = 0
         self._began = False
         self._model = ""
 
     def write(self, delta: Delta, model: str) -> bytes:
         """Returns the events of a delta, which may be none."""
         self._model = model
-        added: dict[str, Any] = {}
+        added: dict[str, Any] = self._thought(delta) if self._shows_thinking else {}
         if delta.text:
             added["content"] = delta.text
         if delta.tool_calls:
@@ -101,6 +107,20 @@ class ChunkWriter:
         delta = {} if self._began else {"role": "assistant", "content": ""}
         counts = {} if usage is None else {"usage": _usage(usage)}
         return self._record([_choice(delta, reason.value)], **counts, **more)
+
+    def _thought(self, delta: Delta) -> dict[str, Any]:
+        """Makes the fields of what was thought: its text as it comes, each piece once more, whole, with its proof."""
+        added: dict[str, Any] = {}
+        if delta.thinking:
+            self._thoughts.append(delta.thinking)
+            added[TEXT] = delta.thinking
+        ended = [Thinking("".join(self._thoughts), delta.signature)] if delta.signature else []
+        ended += [Thinking(redacted=delta.redacted)] if delta.redacted else []
+        if ended:
+            self._thoughts = []
+            added[BLOCKS] = [{"index": self._blocks + at, **(block_of(one) or {})} for at, one in enumerate(ended)]
+            self._blocks += len(ended)
+        return added
 
     def _record(self, choices: Sequence[dict[str, Any]], **more: Any) -> bytes:
         return b"data: " + orjson.dumps({**self._head, "model": self._model, "choices": choices, **more}) + b"\n\n"

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.chat.dialects.addresses import address_fault
+from services.chat.dialects.openai_chat_reasoning import BLOCKS, TEXT, thinking_in
 from services.chat.dialects.openai_checks import MAX_VIOLATIONS, unknown
 from services.chat.dialects.openai_media import document, image
 from services.chat.records import Stored
@@ -23,6 +24,7 @@ SAYS_NOTHING = "must say something: a text, an image, a tool's result"
 _MESSAGE = frozenset(
     {"role", "content", "refusal", "tool_calls", "tool_call_id", "annotations", "audio", "function_call"}
 )
+_WITH_THINKING = _MESSAGE | {TEXT, BLOCKS}
 _PART = frozenset({"type", "text", "refusal", "image_url", "file"})
 
 
@@ -45,7 +47,8 @@ def messages(value: Sequence[Mapping[str, Any]], refused: list[Violation], left_
     lost: set[str] = set()
     for number, message in enumerate(value):
         where = f"messages[{number}]"
-        lost.update(unknown(message, _MESSAGE))
+        thinking = thinking_in(message) if BLOCKS in message and message["role"] == "assistant" else ()
+        lost.update(unknown(message, _WITH_THINKING if thinking else _MESSAGE))
         if message["role"] == "function" or message.get("function_call"):
             refused.append(Violation(where, "calls functions in the old way; send tools for this model's provider"))
         if message.get("audio"):
@@ -58,7 +61,9 @@ def messages(value: Sequence[Mapping[str, Any]], refused: list[Violation], left_
             refused.append(Violation(f"{where}.tool_call_id", "must name a tool call that stands before it"))
         content = message.get("refusal") if message.get("content") is None else message["content"]
         parts = _parts(content, f"{where}.content", refused, lost)
-        translated.append(Message(ROLES[message["role"]], parts, calls, message.get("tool_call_id") or ""))
+        translated.append(
+            Message(ROLES[message["role"]], (*thinking, *parts), calls, message.get("tool_call_id") or "")
+        )
     left_out += [f"messages.{name}" for name in sorted(lost)]
     if not refused and not says_something(translated):
         refused.append(Violation("messages", SAYS_NOTHING))
