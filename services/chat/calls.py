@@ -431,6 +431,7 @@ def _again(told: Told) -> Iterator[Delta]:
         usage=reply.usage,
         records=told.records,
         other_choices=list(enumerate(reply.other_choices, start=1)),
+        is_refusal=reply.is_refusal,
     )
 
 

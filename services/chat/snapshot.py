@@ -52,6 +52,7 @@ def encode(told: Told) -> bytes:
             "usage": None if reply.usage is None else reply.usage.stated(),
             "thinking": [asdict(one) for one in reply.thinking],
             "other_choices": list(reply.other_choices),
+            "is_refusal": reply.is_refusal,
             "body": reply.body.decode(),
             "records": told.records.decode(),
             "last_record": told.last_record.decode(),
@@ -77,6 +78,8 @@ def decode(data: bytes) -> Told:
             thinking=[Thinking(**one) for one in kept["thinking"]],
             body=kept["body"].encode(),
             other_choices=kept["other_choices"],
+            # Answers of the release before do not say.
+            is_refusal=kept.get("is_refusal", False),
         ),
         provider=kept["provider"],
         model=kept["model"],

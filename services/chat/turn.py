@@ -246,8 +246,8 @@ class Delta:
 
     `records` are the server-sent events of the turn's original dialect, as they came, and `last_record` those that tell
     the client that the reply is whole: they wait until it is stored. `other_choices` is text of choices beside the
-    first one, by their number; `signature` and `redacted` end a piece of thinking (see Thinking). `kept_ids` and
-    `served` are as in a Reply.
+    first one, by their number; `signature` and `redacted` end a piece of thinking (see Thinking). `is_refusal`,
+    `kept_ids` and `served` are as in a Reply.
     """
 
     text: str = ""
@@ -260,6 +260,7 @@ class Delta:
     records: bytes = b""
     last_record: bytes = b""
     other_choices: Sequence[tuple[int, str]] = ()
+    is_refusal: bool = False
     kept_ids: Sequence[str] = ()
     served: Served = ()
 
@@ -269,7 +270,8 @@ class Reply:
     """A whole reply.
 
     `usage` is None where the provider reported none. `body` is the response to a turn's original, as it came;
-    `other_choices` is the text of choices beside the first one. `kept_ids` name what the provider keeps of it, for
+    `other_choices` is the text of choices beside the first one. `is_refusal`: the model says in the text that it will
+    not answer, which is not of the form that was asked for. `kept_ids` name what the provider keeps of it, for
     requests to come (see `services.chat.kept_ids`). `served` is how the provider says that it served the call, as far
     as that changes its price (see `services.chat.tiers`).
     """
@@ -281,6 +283,7 @@ class Reply:
     thinking: Sequence[Thinking] = ()
     body: bytes = b""
     other_choices: Sequence[str] = ()
+    is_refusal: bool = False
     kept_ids: Sequence[str] = ()
     served: Served = ()
 
@@ -292,6 +295,7 @@ class ReplyBuilder:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     last_record: bytes = b""
+    is_refusal: bool = False
     kept_ids: list[str] = field(default_factory=list)
     served: Served = ()
     _texts: list[str] = field(default_factory=list)
@@ -313,6 +317,8 @@ class ReplyBuilder:
             self._thinking.append(Thinking(redacted=delta.redacted))
         if delta.last_record:
             self.last_record += delta.last_record
+        if delta.is_refusal:
+            self.is_refusal = True
         if delta.kept_ids:
             self.kept_ids += delta.kept_ids
         if delta.served:
@@ -346,6 +352,7 @@ class ReplyBuilder:
             finish_reason=self.finish_reason or FinishReason.STOP,
             usage=self.usage,
             other_choices=["".join(self._others[index]) for index in sorted(self._others)],
+            is_refusal=self.is_refusal,
             kept_ids=self.kept_ids,
             served=self.served,
         )

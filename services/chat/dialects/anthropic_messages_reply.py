@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from services.chat.dialects.base import Stamp
+from services.chat.dialects.call_order import CallOrder
 from services.chat.turn import Delta, FinishReason, Reply, Thinking, ToolCall, ToolCallDelta, Usage
 from shared.errors import (
     BadUpstream,
@@ -24,6 +25,7 @@ _REASONS: Mapping[FinishReason, str] = {
     FinishReason.TOOL_CALLS: "tool_use",
     FinishReason.CONTENT_FILTER: "refusal",
 }
+_NO_END: Mapping[str, Any] = {"stop_reason": None, "stop_sequence": None, "stop_details": None}
 # The types that the edge gives the errors of whole responses.
 _ERROR_TYPES: Sequence[tuple[type[GaiaError], str]] = (
     (Unauthenticated, "authentication_error"),
@@ -44,7 +46,7 @@ def message(reply: Reply, stamp: Stamp, model: str, *, shows_thinking: bool) -> 
         content.append({"type": "text", "text": reply.text, "citations": None})
     content += [_call(call, stamp, number) for number, call in enumerate(reply.tool_calls)]
     body = _head(stamp, model, content, _usage(reply.usage))
-    body["stop_reason"] = _stop_reason(reply.finish_reason, calls=bool(reply.tool_calls))
+    body |= _end_of(reply, calls=bool(reply.tool_calls))
     return orjson.dumps(body)
 
 
@@ -58,6 +60,7 @@ class MessageWriter:
         self._blocks = 0
         self._open: str | int | None = None  # the kind of the block that is open, or the number of its tool call
         self._calls: set[int] = set()
+        self._order = CallOrder()
         self._model = ""
 
     def write(self, delta: Delta, model: str) -> bytes:
@@ -71,18 +74,17 @@ class MessageWriter:
         if delta.text:
             events += self._switch("text", {"type": "text", "text": "", "citations": None})
             events.append(self._piece({"type": "text_delta", "text": delta.text}))
-        for call in delta.tool_calls:
+        for call in self._order.take(delta.tool_calls):
             events += self._call(call)
         if delta.finish_reason is not None:
-            events += self._close()
+            events += self._end_content()
         return b"".join(events)
 
     def end(self, reply: Reply) -> bytes:
         """Returns the events that end the message."""
         events = [] if self._began else self._begin(reply.usage)
-        events += self._close()
-        reason = _stop_reason(reply.finish_reason, calls=bool(self._calls))
-        delta = {"stop_reason": reason, "stop_sequence": None, "stop_details": None}
+        events += self._end_content()
+        delta = _end_of(reply, calls=bool(self._calls))
         events.append(_event({"type": "message_delta", "delta": delta, "usage": _last_usage(reply.usage)}))
         events.append(_event({"type": "message_stop"}))
         return b"".join(events)
@@ -104,6 +106,11 @@ class MessageWriter:
         if delta.redacted:
             yield from self._switch("redacted", {"type": "redacted_thinking", "data": delta.redacted})
             yield from self._close()
+
+    def _end_content(self) -> Iterable[bytes]:
+        for call in self._order.rest():
+            yield from self._call(call)
+        yield from self._close()
 
     def _call(self, call: ToolCallDelta) -> Iterable[bytes]:
         if call.index != self._open and call.index in self._calls:
@@ -151,16 +158,19 @@ def _head(stamp: Stamp, model: str, content: Sequence[Any], usage: Mapping[str, 
         "role": "assistant",
         "model": model,
         "content": content,
-        "stop_reason": None,
-        "stop_sequence": None,
-        "stop_details": None,
+        **_NO_END,
         "usage": usage,
     }
 
 
-def _stop_reason(reason: FinishReason, *, calls: bool) -> str:
-    # OpenAI tells a call that it was made to make as an ordinary end.
-    return "tool_use" if calls and reason is FinishReason.STOP else _REASONS[reason]
+def _end_of(reply: Reply, *, calls: bool) -> dict[str, Any]:
+    """Makes the fields that say why a reply ended."""
+    reason = _REASONS[reply.finish_reason]
+    if reply.finish_reason is FinishReason.STOP:
+        # OpenAI tells a refusal as an ordinary end, and a call that it was made to make.
+        reason = "refusal" if reply.is_refusal else "tool_use" if calls else reason
+    details = {"type": "refusal", "category": None, "explanation": None} if reason == "refusal" else None
+    return {**_NO_END, "stop_reason": reason, "stop_details": details}
 
 
 def _thought(one: Thinking) -> dict[str, Any]:

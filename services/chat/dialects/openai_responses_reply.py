@@ -48,7 +48,8 @@ def response(asked: Mapping[str, Any], reply: Reply, model: str, stamp: Stamp) -
     for thinking in reply.thinking:
         items.append(reasoning_item(thinking, item_id(stamp, "rs", len(items))))
     if reply.text:
-        items.append(message_item(item_id(stamp, "msg", len(items)), reply.text, status))
+        said = said_part(reply.text, is_refusal=reply.is_refusal)
+        items.append(message_item(item_id(stamp, "msg", len(items)), said, status))
     for call in reply.tool_calls:
         number = len(items)
         call_id = call.id or item_id(stamp, "call", number)
@@ -94,14 +95,16 @@ def status_of(reason: FinishReason) -> str:
     return INCOMPLETE if reason in _INCOMPLETE else COMPLETED
 
 
-def message_item(item_id: str, text: str, status: str) -> dict[str, Any]:
-    """Makes the item of a reply's text."""
+def message_item(item_id: str, part: Mapping[str, Any], status: str) -> dict[str, Any]:
+    """Makes the item of a reply's text, which is a part."""
     item = {"id": item_id, "type": "message", "role": "assistant", "status": status}
-    return {**item, "content": [text_part(text)]}
+    return {**item, "content": [part]}
 
 
-def text_part(text: str) -> dict[str, Any]:
-    """Makes the part of a message that holds its text."""
+def said_part(text: str, *, is_refusal: bool) -> dict[str, Any]:
+    """Makes the part of a message that holds its text, or the refusal to say one."""
+    if is_refusal:
+        return {"type": "refusal", "refusal": text}
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 

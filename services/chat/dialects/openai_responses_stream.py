@@ -5,6 +5,7 @@ for each item of the output, one after the other:
     response.output_item.added
     reasoning   response.reasoning_summary_part.added, response.reasoning_summary_text.delta …, …text.done, …part.done
     message     response.content_part.added, response.output_text.delta …, response.output_text.done, …part.done
+    refusal     response.content_part.added, response.refusal.delta …, response.refusal.done, …part.done
     call        response.function_call_arguments.delta …, response.function_call_arguments.done
     response.output_item.done
 response.completed or response.incomplete, once the reply is stored
@@ -16,6 +17,7 @@ from typing import Any
 
 from services.chat.dialects import openai_responses_reply as shapes
 from services.chat.dialects.base import Stamp
+from services.chat.dialects.call_order import CallOrder
 from services.chat.dialects.openai_responses_reasoning import reasoning_item
 from services.chat.turn import Delta, Reply, Thinking, ToolCallDelta
 from shared.errors import BadUpstream
@@ -38,10 +40,14 @@ class _Reasoning:
 @dataclass(slots=True)
 class _Message:
     id: str
+    is_refusal: bool
     pieces: list[str] = field(default_factory=list)
 
+    def part(self, text: str) -> dict[str, Any]:
+        return shapes.said_part(text, is_refusal=self.is_refusal)
+
     def item(self, text: str, status: str) -> dict[str, Any]:
-        return shapes.message_item(self.id, text, status)
+        return shapes.message_item(self.id, self.part(text), status)
 
     def beginning(self) -> dict[str, Any]:
         return {**self.item("", "in_progress"), "content": []}
@@ -78,6 +84,7 @@ class ResponseWriter:
         self._output: list[dict[str, Any]] = []
         self._open: _Item | None = None
         self._calls: set[int] = set()
+        self._order = CallOrder()
 
     def write(self, delta: Delta, model: str) -> bytes:
         """Returns the events of a delta, which may be none.
@@ -91,16 +98,18 @@ class ResponseWriter:
             self._begin(_Reasoning(self._id("rs"), delta.redacted))
             self._finish(shapes.COMPLETED)
         if delta.text:
-            self._speak(delta.text)
-        for call in delta.tool_calls:
+            self._speak(delta.text, is_refusal=delta.is_refusal)
+        for call in self._order.take(delta.tool_calls):
             self._call(call)
         if delta.finish_reason is not None:
+            self._end_calls()
             self._finish(shapes.status_of(delta.finish_reason))
         return self._taken()
 
     def end(self, reply: Reply) -> bytes:
         """Returns the last event, which holds the whole response."""
         self._announce()
+        self._end_calls()
         self._finish(shapes.status_of(reply.finish_reason))
         response = shapes.whole(self._head, self._model, self._output, reply)
         self._event(f"response.{response['status']}", response=response)
@@ -119,13 +128,20 @@ class ResponseWriter:
             item.signature = signature
             self._finish(shapes.COMPLETED)
 
-    def _speak(self, text: str) -> None:
+    def _speak(self, text: str, *, is_refusal: bool) -> None:
         item = self._open
-        if not isinstance(item, _Message):
-            self._begin(item := _Message(self._id("msg")))
-            self._item_event("content_part.added", item, content_index=0, part=shapes.text_part(""))
+        if not isinstance(item, _Message) or item.is_refusal is not is_refusal:
+            self._begin(item := _Message(self._id("msg"), is_refusal))
+            self._item_event("content_part.added", item, content_index=0, part=item.part(""))
         item.pieces.append(text)
-        self._item_event("output_text.delta", item, content_index=0, delta=text, logprobs=[])
+        if is_refusal:
+            self._item_event("refusal.delta", item, content_index=0, delta=text)
+        else:
+            self._item_event("output_text.delta", item, content_index=0, delta=text, logprobs=[])
+
+    def _end_calls(self) -> None:
+        for call in self._order.rest():
+            self._call(call)
 
     def _call(self, call: ToolCallDelta) -> None:
         item = self._open
@@ -159,8 +175,11 @@ class ResponseWriter:
         text = "".join(item.pieces)
         match item:
             case _Message():
-                self._item_event("output_text.done", item, content_index=0, text=text, logprobs=[])
-                self._item_event("content_part.done", item, content_index=0, part=shapes.text_part(text))
+                if item.is_refusal:
+                    self._item_event("refusal.done", item, content_index=0, refusal=text)
+                else:
+                    self._item_event("output_text.done", item, content_index=0, text=text, logprobs=[])
+                self._item_event("content_part.done", item, content_index=0, part=item.part(text))
             case _Call():
                 self._item_event("function_call_arguments.done", item, arguments=text, name=item.name)
             case _Reasoning() if text:

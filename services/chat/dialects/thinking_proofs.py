@@ -1,8 +1,10 @@
 """The proof of where a model's thinking comes from, on its way through OpenAI's dialects, which have none like it.
 
-A provider wants its model's thinking back as it was, with its proof, when a tool's result is sent. Clients send back what
-they were told, so that it goes out and comes back marked as Gaia's: OpenAI itself could not read it.
+A provider wants its model's thinking back as it was, with its proof, when a tool's result is sent. Clients send back
+what they were told, so that it goes out and comes back marked as Gaia's: OpenAI itself could not read it.
 """
+
+from typing import TypeGuard
 
 from services.chat.turn import Thinking
 
@@ -17,7 +19,7 @@ def proof_of(thinking: Thinking) -> str | None:
     return _SIGNED + thinking.signature if thinking.signature else None
 
 
-def is_proof(value: object) -> bool:
+def is_proof(value: object) -> TypeGuard[str]:
     """Whether a value that a client sent is such a proof."""
     return isinstance(value, str) and value.startswith((_SIGNED, _REDACTED))
 

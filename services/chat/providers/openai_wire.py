@@ -76,6 +76,7 @@ def decode_reply(provider: str, body: bytes) -> Reply:
             usage=decode_usage(decoded.get("usage")),
             body=body,
             other_choices=[_said(other["message"]) for other in others],
+            is_refusal=_refuses(message),
             thinking=[Thinking(thought)] if (thought := _thought(message)) else (),
             served=told_tier(decoded),
             kept_ids=told_ids(audio.get("id")) if (audio := message.get("audio")) else (),
@@ -108,6 +109,7 @@ class ChunkDecoder:
         self._provider = provider
         self._show_usage = show_usage
         self._setting = setting
+        self._calls: dict[int, tuple[int, str]] = {}  # a call's number and id, by the number that it is told by
         self._finished = False
         self.done = False
         self.failure: GaiaError | None = None
@@ -183,12 +185,13 @@ class ChunkDecoder:
             return
         if piece:
             texts.append(piece)
+            delta.is_refusal = delta.is_refusal or _refuses(added)
         for call in added.get("tool_calls") or ():
-            function = call.get("function") or {}
+            function, call_id = call.get("function") or {}, text(call.get("id") or "")
             calls.append(
                 ToolCallDelta(
-                    int(call.get("index") or 0),
-                    text(call.get("id") or ""),
+                    self._number(int(call.get("index") or 0), call_id),
+                    call_id,
                     text(function.get("name") or ""),
                     text(function.get("arguments") or ""),
                 )
@@ -196,11 +199,24 @@ class ChunkDecoder:
         if reason:
             delta.finish_reason = _REASONS.get(reason, FinishReason.STOP)
 
+    def _number(self, told: int, call_id: str) -> int:
+        """Returns a call's number among the calls. Some endpoints tell each by the same one, and a new id."""
+        known = self._calls.get(told)
+        if known is None or (call_id and known[1] and call_id != known[1]):
+            highest = max((number for number, _ in self._calls.values()), default=-1)
+            self._calls[told] = known = (told if known is None and told > highest else highest + 1, call_id)
+        return known[0]
+
 
 def _said(message: Mapping[str, Any]) -> str:
     """The text of a message, or of a piece of one; of sound it is what was heard."""
     audio = message.get("audio") or {}
     return text(message.get("content") or message.get("refusal") or audio.get("transcript") or "")
+
+
+def _refuses(message: Mapping[str, Any]) -> bool:
+    """Whether the text of a message, or of a piece of one, is a refusal."""
+    return bool(message.get("refusal")) and not message.get("content")
 
 
 def _without_usage(event: bytes, chunk: dict[str, Any]) -> bytes:

@@ -173,13 +173,19 @@ class TestStreams:
         told = events(Delta(thinking="hm", signature="s"), Delta(redacted="x"), Delta("text"), shows_thinking=False)
         assert [block.type for block in accumulated(told).content] == ["text"]
 
-    def test_pieces_of_calls_that_come_mixed_are_no_message(self):
+    def test_a_call_goes_on_for_as_long_as_nothing_else_is_told(self):
         with pytest.raises(BadUpstream, match="mixed"):
             events(
                 Delta(tool_calls=[ToolCallDelta(0, "t", "f", "{")]),
-                Delta(tool_calls=[ToolCallDelta(1, "u", "g", "{}")]),
+                Delta("text"),
                 Delta(tool_calls=[ToolCallDelta(0, arguments="}")]),
             )
+
+    def test_a_refusal_is_told_as_the_reason_of_the_end(self):
+        told = events(Delta("I will not", is_refusal=True), Delta(finish_reason=FinishReason.STOP))
+        for made in (accumulated(told), whole(Reply("I will not", is_refusal=True))):
+            assert ([block.text for block in made.content], made.stop_reason) == (["I will not"], "refusal")
+            assert made.stop_details.type == "refusal"
 
     pieces = st.one_of(
         st.builds(lambda text: Delta(text=text), st.text(max_size=5)),

@@ -218,9 +218,10 @@ def test_nothing_is_told_before_there_is_something_to_tell():
     assert asking().writer(STAMP).write(Delta(usage=Usage(1, 0)), "m") == b""
 
 
-def test_arguments_that_are_mixed_up_are_a_bad_upstream():
+def test_arguments_that_go_on_behind_a_text_are_a_bad_upstream():
     writer = asking().writer(STAMP)
-    writer.write(Delta(tool_calls=[ToolCallDelta(0, "a", "f"), ToolCallDelta(1, "b", "g")]), "m")
+    writer.write(Delta(tool_calls=[ToolCallDelta(0, "a", "f")]), "m")
+    writer.write(Delta("text"), "m")
     with pytest.raises(BadUpstream, match="mixed"):
         writer.write(Delta(tool_calls=[ToolCallDelta(0, arguments="{}")]), "m")
 
