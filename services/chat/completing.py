@@ -147,7 +147,7 @@ class Completions:
         except InvalidArgument as error:
             named = [replace(one, field=names.get(one.field, one.field)) for one in error.violations]
             raise InvalidArgument.of(*named) from error
-        return fitted, [names.get(name, name) for name in unheeded]
+        return fitted, [_named(name, names) for name in unheeded]
 
     def _cache_key(self, request: Asked, turn: Turn, model: ModelSpec, asking: Asking) -> bytes | None:
         if not self._calls.cache.is_on or not asking.may_be_cached or not request.keeps_content:
@@ -187,3 +187,9 @@ class Completions:
         last = told.last_record if writer is None else writer.end(told.reply)
         if last := last + request.end_marker:
             yield last
+
+
+def _named(field: str, names: Mapping[str, str]) -> str:
+    """Returns what a dialect calls a field of a turn, or a part of it."""
+    name, dot, part = field.partition(".")
+    return f"{names.get(name, name)}{dot}{part}"

@@ -3,7 +3,8 @@
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
-from services.chat.turn import ToolMode, Turn
+from services.chat.schema_bounds import without_bounds
+from services.chat.turn import Image, Tool, ToolMode, Turn
 from shared.errors import InvalidArgument
 
 NEUTRAL_TEMPERATURE = 1.0
@@ -27,6 +28,7 @@ def fit(turn: Turn, provider: str, takes: AbstractSet[str]) -> tuple[Turn, tuple
     must_call = turn.tool_choice is not None and turn.tool_choice.mode in (ToolMode.REQUIRED, ToolMode.NAMED)
     if must_call and "tools" not in takes:
         raise InvalidArgument.field("tool_choice", f"{provider} cannot call tools; send auto or none")
+    turn, bounds = (turn, ()) if "schema_bounds" in takes else _unbounded(turn)
     worded = "reasoning_effort" in takes
     left_out = [
         name
@@ -36,6 +38,7 @@ def fit(turn: Turn, provider: str, takes: AbstractSet[str]) -> tuple[Turn, tuple
             ("top_k", turn.top_k is not None),
             ("stop", bool(turn.stop)),
             ("tools", bool(turn.tools)),
+            ("image_detail", _has_detail(turn)),
             ("parallel_tool_calls", turn.parallel_tool_calls is not None),
             ("reasoning_effort", turn.reasoning_effort is not None and turn.thinking_tokens is None),
             # Both say the same: thinking is left out where the provider takes neither.
@@ -56,4 +59,23 @@ def fit(turn: Turn, provider: str, takes: AbstractSet[str]) -> tuple[Turn, tuple
         thinking_tokens=turn.thinking_tokens if "thinking_tokens" in takes else None,
         end_user=turn.end_user if "end_user" in takes else None,
     )
-    return fitted, tuple(left_out)
+    return fitted, (*left_out, *bounds)
+
+
+def _has_detail(turn: Turn) -> bool:
+    return any(isinstance(part, Image) and part.detail for message in turn.messages for part in message.parts)
+
+
+def _unbounded(turn: Turn) -> tuple[Turn, tuple[str, ...]]:
+    """Returns a turn whose schemas hold no bounds, as far as a reply is held to them, and the names of the bounds."""
+    form, lost = turn.response_schema, dict[str, None]()
+    if form is not None:
+        schema, names = without_bounds(form.schema)
+        lost |= dict.fromkeys(f"response_format.{name}" for name in names)
+        form = replace(form, schema=schema)
+    tools: list[Tool] = []
+    for tool in turn.tools:
+        parameters, names = without_bounds(tool.parameters) if tool.strict and tool.parameters else (None, ())
+        lost |= dict.fromkeys(f"tools.{name}" for name in names)
+        tools.append(tool if parameters is None else replace(tool, parameters=parameters))
+    return replace(turn, response_schema=form, tools=tuple(tools)), tuple(lost)

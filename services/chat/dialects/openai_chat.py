@@ -97,7 +97,7 @@ class CompletionRequest:
 
     body: Mapping[str, Any]
     dialect = Dialect.CHAT_COMPLETIONS
-    field_names: ClassVar[Mapping[str, str]] = {}
+    field_names: ClassVar[Mapping[str, str]] = {"image_detail": "image_url.detail"}
     end_marker = DONE
 
     @property

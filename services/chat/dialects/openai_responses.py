@@ -81,6 +81,7 @@ class ResponseRequest:
         "response_format": "text.format",
         "reasoning_effort": "reasoning.effort",
         "max_tokens": "max_output_tokens",
+        "image_detail": "input_image.detail",
     }
     end_marker = b""
 

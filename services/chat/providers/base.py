@@ -27,7 +27,10 @@ class Provider(Protocol):
 
     @property
     def takes(self) -> AbstractSet[str]:
-        """Names of those fields of a Turn, beside its messages and `max_tokens`, that it heeds."""
+        """Names of those fields of a Turn, beside its messages and `max_tokens`, that it heeds.
+
+        `schema_bounds` are bounds in the schemas that a reply is held to, `image_detail` how closely to look at one.
+        """
         ...
 
     async def complete(self, turn: Turn, model: ModelSpec) -> Reply:

@@ -44,6 +44,8 @@ class OpenAIProvider:
         {
             "tools",
             "response_schema",
+            "schema_bounds",
+            "image_detail",
             "temperature",
             "top_p",
             "stop",

@@ -170,7 +170,8 @@ class TestTranslation:
         ]
         assert sent["max_tokens"] == 9
         assert sent["stop_sequences"] == ["END"]
-        assert sent["output_config"] == {"format": {"type": "json_schema", "schema": schema}, "effort": "high"}
+        closed = {**schema, "additionalProperties": False}
+        assert sent["output_config"] == {"format": {"type": "json_schema", "schema": closed}, "effort": "high"}
         assert sent["metadata"] == {"user_id": "u1"}
         assert answer["choices"][0]["finish_reason"] == "length"
 
@@ -181,6 +182,28 @@ class TestTranslation:
         call = client.completion_call({**ASK, "temperature": 0.2, "seed": 1, "presence_penalty": 0})
         assert dict(await call.initial_metadata())["gaia-left-out"] == "seed, temperature"
         assert await call.read()
+
+    async def test_what_a_form_claude_cannot_be_held_to_is_said_to_it_and_named(
+        self, client: Client, claude_upstream: ScriptedProvider
+    ):
+        claude_upstream.script = answering({"type": "text", "text": '{"age": 5}'})
+        age = {"type": "integer", "minimum": 1}
+        schema = {"type": "object", "properties": {"age": age}, "required": ["age"], "additionalProperties": False}
+        form = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema, "strict": True}}
+        tools = [
+            {"type": "function", "function": {"name": name, "parameters": schema, "strict": strict}}
+            for name, strict in (("strict", True), ("lax", False))
+        ]
+        picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD", "detail": "low"}}
+        said = {"role": "user", "content": [{"type": "text", "text": "hi"}, picture]}
+        call = client.completion_call({**ASK, "messages": [said], "response_format": form, "tools": tools})
+        left_out = "image_url.detail, response_format.minimum, tools.minimum"
+        assert dict(await call.initial_metadata())["gaia-left-out"] == left_out
+        assert await call.read()
+        sent = claude_upstream.requests[0].body
+        loosened = {**schema, "properties": {"age": {"type": "integer", "description": "{minimum: 1}"}}}
+        assert sent["output_config"]["format"]["schema"] == loosened
+        assert [tool["input_schema"] for tool in sent["tools"]] == [loosened, schema]
 
     async def test_what_would_change_the_reply_is_refused_by_name_before_claude_is_asked(
         self, client: Client, claude_upstream: ScriptedProvider

@@ -163,7 +163,8 @@ class TestTranslated:
         ]
         assert sent["tools"] == [{"name": "weather", "input_schema": schema}]
         assert sent["tool_choice"] == {"type": "any", "disable_parallel_tool_use": True}
-        assert sent["output_config"] == {"format": {"type": "json_schema", "schema": schema}, "effort": "high"}
+        closed = {**schema, "additionalProperties": False}
+        assert sent["output_config"] == {"format": {"type": "json_schema", "schema": closed}, "effort": "high"}
         assert (sent["max_tokens"], sent["metadata"]) == (99, {"user_id": "u1"})
         rows = await client.messages()
         assert [row["role"] for row in rows] == ["tool", "user", "assistant"]
