@@ -7,6 +7,7 @@ import orjson
 
 from services.chat.dialects.addresses import address_fault
 from services.chat.dialects.anthropic_losses import MAX_VIOLATIONS, Losses
+from services.chat.dialects.base import SAYS_NOTHING, says_something
 from services.chat.records import Stored
 from services.chat.turn import Document, Image, Message, Part, Role, Text, Thinking, ToolCall
 from shared.errors import Violation
@@ -66,6 +67,8 @@ def messages(system: Any, value: Sequence[Mapping[str, Any]], losses: Losses) ->
         losses.refuse(
             f"messages[{len(value) - 1}]", "must be the user's: this model's provider cannot go on with a reply begun"
         )
+    if not losses.refused and not says_something(translated):
+        losses.refuse("messages", SAYS_NOTHING)
     return translated
 
 

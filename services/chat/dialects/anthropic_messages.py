@@ -13,7 +13,8 @@ from services.chat.records import Stored
 from services.chat.turn import Dialect, JsonSchema, Original, Reply, Turn
 from shared.errors import GaiaError, InvalidArgument, Violation
 
-HEADERS = ("anthropic-version", "anthropic-beta")
+BETA = "anthropic-beta"
+HEADERS = ("anthropic-version", BETA)
 """Headers that say how Anthropic is to read the body."""
 MAX_MODEL_NAME = 200
 MIN_BUDGET = 1024
@@ -125,14 +126,17 @@ class MessagesRequest:
                 losses.refuse(name[:64])
         if body.get("max_tokens") == 0:
             losses.refuse("max_tokens", "must be 1 or more: this model's provider keeps no prompts for later")
-        choice, parallel = anthropic_tools.tool_choice(body.get("tool_choice"))
+        if self.headers.get(BETA):
+            losses.leave_out(BETA)
+        tools = anthropic_tools.tools(body.get("tools"), losses)
+        choice, parallel = anthropic_tools.tool_choice(body.get("tool_choice"), tools, losses)
         schema, effort = _output(body, losses)
-        budget, worded = _thinking(body.get("thinking"), losses)
+        budget, worded = _thinking(body.get("thinking"), effort, losses)
         turn = Turn(
             anthropic_content.messages(body.get("system"), body["messages"], losses),
-            tools=anthropic_tools.tools(body.get("tools"), losses),
-            tool_choice=choice if body.get("tools") else None,
-            parallel_tool_calls=parallel if body.get("tools") else None,
+            tools=tools,
+            tool_choice=choice if tools else None,
+            parallel_tool_calls=parallel if tools else None,
             response_schema=schema,
             max_tokens=body.get("max_tokens"),
             temperature=body.get("temperature"),
@@ -274,8 +278,11 @@ def _is_closed(schema: Any) -> bool:
     return True
 
 
-def _thinking(wanted: Any, losses: Losses) -> tuple[int | None, str | None]:
-    """Returns how many tokens the model may think for, and the same in words; None where it decides itself."""
+def _thinking(wanted: Any, effort: str | None, losses: Losses) -> tuple[int | None, str | None]:
+    """Returns how many tokens the model may think for, and the same in words; None where it decides itself.
+
+    Whether it thinks at all can be said to others by the `effort` only.
+    """
     if wanted is None:
         return None, None
     match wanted["type"]:
@@ -285,6 +292,8 @@ def _thinking(wanted: Any, losses: Losses) -> tuple[int | None, str | None]:
         case "disabled":
             return 0, None
         case "adaptive" | "between_tools":
+            if effort is None:
+                losses.leave_out("thinking")
             return None, None
         case kind:
             losses.refuse("thinking.type", f"must be enabled, adaptive or disabled, not {kind[:64]}")

@@ -46,10 +46,14 @@ def tools(value: Any, losses: Losses) -> Sequence[Tool]:
     return [tool for number, one in enumerate(value or ()) if (tool := _tool(one, f"tools[{number}]", losses))]
 
 
-def tool_choice(value: Any) -> tuple[ToolChoice | None, bool | None]:
+def tool_choice(value: Any, tools: Sequence[Tool], losses: Losses) -> tuple[ToolChoice | None, bool | None]:
     """Translates a choice that was checked: the choice itself, and whether tools may be called in parallel."""
     if value is None:
         return None, None
+    if not losses.refused and value["type"] == "any" and not tools:
+        losses.refuse("tool_choice", "must not be any where there are no tools")
+    if not losses.refused and value["type"] == "tool" and value["name"] not in [tool.name for tool in tools]:
+        losses.refuse("tool_choice.name", "must name one of the tools")
     parallel = False if value.get("disable_parallel_tool_use") else None
     return ToolChoice(_MODES[value["type"]], str(value.get("name") or "")), parallel
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from services.chat.records import Stored
-from services.chat.turn import Delta, Dialect, Reply, Turn
+from services.chat.turn import Delta, Dialect, Message, Reply, Role, Turn
 from shared.errors import GaiaError
+
+SAYS_NOTHING = "must say something: a text, an image, a tool's result"
+"""What is wrong with messages of which none `says_something`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +108,8 @@ class Asked(Protocol):
     def error_record(self, error: GaiaError) -> bytes:
         """Encodes an error in the middle of a stream as an event."""
         ...
+
+
+def says_something(said: Sequence[Message]) -> bool:
+    """Whether there is anything beside instructions for a model to answer."""
+    return any(one.role is not Role.SYSTEM and (one.text.strip() or one.tool_calls or one.tool_call_id) for one in said)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.chat.dialects.addresses import address_fault
+from services.chat.dialects.base import SAYS_NOTHING, says_something
 from services.chat.dialects.openai_chat_reasoning import BLOCKS, TEXT, thinking_in
 from services.chat.dialects.openai_checks import MAX_VIOLATIONS, unknown
 from services.chat.dialects.openai_media import document, image
@@ -19,7 +20,6 @@ ROLES: Mapping[str, Role] = {
     "tool": Role.TOOL,
     "function": Role.TOOL,
 }
-SAYS_NOTHING = "must say something: a text, an image, a tool's result"
 # Fields of messages and parts that a translated request knows the meaning of, or that are without one there.
 _MESSAGE = frozenset(
     {"role", "content", "refusal", "tool_calls", "tool_call_id", "annotations", "audio", "function_call"}
@@ -68,11 +68,6 @@ def messages(value: Sequence[Mapping[str, Any]], refused: list[Violation], left_
     if not refused and not says_something(translated):
         refused.append(Violation("messages", SAYS_NOTHING))
     return translated
-
-
-def says_something(said: Sequence[Message]) -> bool:
-    """Whether there is anything beside instructions for a model to answer."""
-    return any(one.role is not Role.SYSTEM and (one.text or one.tool_calls or one.tool_call_id) for one in said)
 
 
 def new_input(value: Sequence[Mapping[str, Any]], *, keep_content: bool) -> list[Stored]:

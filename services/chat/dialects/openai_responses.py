@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 
 from services.chat.dialects import openai_checks as checks
 from services.chat.dialects import openai_responses_input as conversation
-from services.chat.dialects.base import Stamp
+from services.chat.dialects.base import SAYS_NOTHING, Stamp, says_something
 from services.chat.dialects.json_body import read_object
-from services.chat.dialects.openai_content import SAYS_NOTHING, says_something
 from services.chat.dialects.openai_responses_reasoning import is_gaias
 from services.chat.dialects.openai_responses_reply import error_record, response
 from services.chat.dialects.openai_responses_stream import ResponseWriter

@@ -28,7 +28,6 @@ _REPEATED: Mapping[str, Any] = {
     "prompt_cache_key": None,
     "reasoning": {"effort": None, "summary": None},
     "safety_identifier": None,
-    "service_tier": None,
     "store": True,
     "temperature": None,
     "tool_choice": "auto",
@@ -67,6 +66,8 @@ def head(asked: Mapping[str, Any], stamp: Stamp) -> dict[str, Any]:
         "error": None,
         "incomplete_details": None,
         **repeated,
+        # How it was served, which is as other families do: the tier that was asked for was left out.
+        "service_tier": None,
         "text": {**_TEXT, **(asked.get("text") or {})},
         "tools": [{**_FUNCTION, **tool} for tool in asked.get("tools") or ()],
     }

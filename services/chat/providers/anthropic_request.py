@@ -108,7 +108,8 @@ def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def _blocks(message: Message, number: int) -> list[dict[str, Any]]:
-    parts = [_part(part, number) for part in message.parts if not (isinstance(part, Text) and not part.text)]
+    # The API refuses texts of nothing but white space.
+    parts = [_part(part, number) for part in message.parts if not (isinstance(part, Text) and not part.text.strip())]
     if message.role is Role.TOOL:
         result = {"type": "tool_result", "tool_use_id": _tool_id(message.tool_call_id), "content": parts}
         return [{**result, "is_error": True} if message.is_error else result]

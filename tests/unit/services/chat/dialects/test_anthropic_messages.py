@@ -238,6 +238,10 @@ class TestMessages:
     def test_a_reply_that_was_begun_cannot_be_gone_on_with(self):
         assert refusals(messages=[USER, {"role": "assistant", "content": "It is ("}]) == ["messages[1]"]
 
+    @pytest.mark.parametrize("content", [" \n", [{"type": "text", "text": ""}]])
+    def test_messages_that_say_nothing_are_refused(self, content):
+        assert refusals(messages=[{"role": "user", "content": content}]) == ["messages"]
+
     def test_what_is_kept_is_what_was_said_since_the_last_reply(self):
         image = {"type": "image", "source": {"type": "url", "url": "https://x.test/i.png"}}
         result = {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "r"}, image]}
@@ -284,6 +288,17 @@ class TestFields:
         assert refusals(tools=[tool]) == [f"tools[0]{place}"]
 
     @pytest.mark.parametrize(
+        ("fields", "place"),
+        [
+            ({"tool_choice": {"type": "any"}}, "tool_choice"),
+            ({"tool_choice": {"type": "any"}, "tools": []}, "tool_choice"),
+            ({"tool_choice": {"type": "tool", "name": "g"}, "tools": [TOOL]}, "tool_choice.name"),
+        ],
+    )
+    def test_a_choice_that_no_tool_can_meet_is_refused(self, fields, place):
+        assert refusals(**fields) == [place]
+
+    @pytest.mark.parametrize(
         ("fields", "tokens", "effort"),
         [
             ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, 1024, "low"),
@@ -314,6 +329,15 @@ class TestFields:
         form = {"type": "json_schema", "schema": schema}
         made = turn(**{name: form if name == "output_format" else {"format": form}})
         assert made.response_schema == JsonSchema("reply", schema, strict)
+
+    def test_that_the_model_may_decide_how_much_to_think_is_told_by_an_effort_or_left_out(self):
+        for kind in ("adaptive", "between_tools"):
+            assert left_out(thinking={"type": kind}) == ("thinking",)
+            assert left_out(thinking={"type": kind}, output_config={"effort": "high"}) == ()
+
+    def test_what_is_new_at_anthropic_is_left_out_by_the_header_that_asks_for_it(self):
+        headers = {"anthropic-version": "2023-06-01", "anthropic-beta": "of-tomorrow"}
+        assert parse(orjson.dumps(ASK), headers, "r").translated()[1] == ("anthropic-beta",)
 
     def test_preferences_are_named_once_and_neutral_ones_not_at_all(self):
         assert left_out(service_tier="auto", speed="standard", container=None, mcp_servers=[]) == ()
@@ -350,7 +374,7 @@ class TestFields:
 class TestRoundTrip:
     """What is translated and written again for Anthropic is what was sent."""
 
-    texts = st.text(min_size=1)
+    texts = st.text(min_size=1).filter(str.strip)
     names = st.text("abcXYZ019_-", min_size=1, max_size=64)
     values = st.recursive(
         st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -399,7 +423,7 @@ class TestRoundTrip:
         [
             {"type": "auto", "disable_parallel_tool_use": True},
             {"type": "any"},
-            {"type": "tool", "name": "f"},
+            {"type": "tool"},
             {"type": "none"},
         ]
     )
@@ -423,7 +447,15 @@ class TestRoundTrip:
                 "metadata": st.builds(lambda user: {"user_id": user}, texts),
             },
         ),
-        st.just({}) | st.builds(lambda made, choice: {"tools": [made], "tool_choice": choice}, tools, choices),
+        st.just({})
+        | st.builds(
+            lambda made, choice: {
+                "tools": [made],
+                "tool_choice": {**choice, "name": made["name"]} if choice["type"] == "tool" else choice,
+            },
+            tools,
+            choices,
+        ),
     )
 
     @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

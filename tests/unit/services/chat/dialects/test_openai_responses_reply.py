@@ -236,3 +236,7 @@ def test_an_error_in_a_stream_is_an_event_that_goes_on_with_the_numbers():
     within = orjson.loads(record.split(b"data: ")[1])["error"]
     assert within["message"] == error.message
     assert within["type"] == "invalid_request_error"
+
+
+def test_the_tier_that_was_asked_for_is_not_told_as_the_one_that_served():
+    assert whole(Reply("hi"), service_tier="flex").service_tier is None

@@ -57,6 +57,13 @@ def test_instructions_stand_apart_and_later_ones_stay_in_their_place():
     }
 
 
+def test_texts_of_white_space_which_the_api_refuses_are_nothing():
+    said = (say(Role.USER, "u"), say(Role.ASSISTANT, "\n"), Message(Role.USER, (Text(" "), Text("v "))))
+    assert orjson.loads(encode_request(Turn(said), "m", stream=False))["messages"] == [
+        {"role": "user", "content": [{"type": "text", "text": "u"}, {"type": "text", "text": "v "}]}
+    ]
+
+
 def test_results_of_parallel_calls_stand_in_one_message_before_what_the_user_adds():
     turn = Turn(
         (
