@@ -11,7 +11,7 @@ from edge.transcoding.errors import ErrorStyle, Status, StatusStyle
 PLAIN, OPENAI, ANTHROPIC = "plain", "openai", "anthropic"
 
 JSON = "application/json"
-_STATUSES = {"BAD_UPSTREAM": 502, "FILE_TOO_LARGE": 413, "PROVIDER_OVERLOADED": 529}
+_STATUSES = {"BAD_UPSTREAM": 502, "FILE_TOO_LARGE": 413, "PROVIDER_OVERLOADED": 529, "PROVIDER_TOO_LARGE": 413}
 """Statuses by the reasons that ask for them."""
 
 
@@ -72,7 +72,9 @@ class OpenAIStyle:
         return JSON, self.record(status, http_status, request_id)
 
     def record(self, status: Status, http_status: int, request_id: str) -> bytes:
-        """Returns the error."""
+        """Returns the error, with its provider's own code and parameter where a provider refused the request."""
+        info = _error_info(status.details)
+        code = info.metadata.get("provider_code") or _OPENAI_CODES.get(info.reason)
         return orjson.dumps(
             {
                 "error": {
@@ -80,8 +82,8 @@ class OpenAIStyle:
                     "type": _OPENAI_TYPES.get(
                         http_status, "api_error" if http_status >= 500 else "invalid_request_error"
                     ),
-                    "param": _first_field(status.details),
-                    "code": (_reason(status.details) or status.name).lower(),
+                    "param": _first_field(status.details) or info.metadata.get("provider_param"),
+                    "code": code or (info.reason or status.name).lower(),
                 }
             }
         )
@@ -111,6 +113,8 @@ STYLES: dict[str, ErrorStyle] = {
 }
 """Every style by the name that `MethodOptions.error_style` uses; the empty name is the default."""
 
+_OPENAI_CODES = {"UNKNOWN_MODEL": "model_not_found"}
+"""Codes that OpenAI's clients know by another name than the reason's."""
 _OPENAI_TYPES = {
     401: "authentication_error",
     403: "permission_error",

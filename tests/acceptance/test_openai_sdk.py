@@ -238,8 +238,9 @@ class TestErrors:
                 await client.chat.completions.create(model="gpt-5", messages=user("please greet"))
 
     def test_an_unknown_model(self, client: openai.OpenAI):
-        with pytest.raises(openai.NotFoundError, match="gpt-5"):
+        with pytest.raises(openai.NotFoundError, match="gpt-5") as caught:
             client.chat.completions.create(model="gpt-5x", messages=user("please greet"))
+        assert caught.value.code == "model_not_found"
         with pytest.raises(openai.NotFoundError):
             client.models.retrieve("gpt-none")
 

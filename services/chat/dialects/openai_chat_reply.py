@@ -27,6 +27,8 @@ _ERROR_TYPES: Sequence[tuple[type[GaiaError], str]] = (
     (DeadlineExceeded, "timeout_error"),
     (GaiaError, "api_error"),
 )
+_ERROR_CODES: Mapping[str, str] = {"UNKNOWN_MODEL": "model_not_found"}
+"""Codes that OpenAI's clients know by another name than the reason's."""
 
 
 def completion_id(stamp: Stamp) -> str:
@@ -134,8 +136,9 @@ def error_record(error: GaiaError) -> bytes:
 def error_object(error: GaiaError) -> dict[str, Any]:
     """Makes the `error` that OpenAI's SDKs read."""
     kind = next(name for cls, name in _ERROR_TYPES if isinstance(error, cls))
-    param = error.violations[0].field if error.violations else None
-    code = (error.reason or error.code).lower()
+    param = error.violations[0].field if error.violations else error.metadata.get("provider_param")
+    reason = error.reason or error.code
+    code = error.metadata.get("provider_code") or _ERROR_CODES.get(reason, reason.lower())
     return {"message": str(error), "type": kind, "param": param, "code": code}
 
 

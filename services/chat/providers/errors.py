@@ -2,7 +2,7 @@
 
 429                  ResourceExhausted, with the provider's Retry-After
 503, 529             Unavailable
-400, 413, 422        InvalidArgument with the provider's message
+400, 413, 422        InvalidArgument with the provider's message; 413 with the reason PROVIDER_TOO_LARGE
 404                  NotFound with the provider's message
 401, 402, 403        BadUpstream: it is Gaia's key that was refused, not the caller's
 408, 504, silence    DeadlineExceeded, reason PROVIDER_TIMEOUT
@@ -31,6 +31,7 @@ from shared.errors import (
 
 TIMEOUT = "PROVIDER_TIMEOUT"
 REFUSED = "PROVIDER_REFUSED"
+TOO_LARGE = "PROVIDER_TOO_LARGE"
 CIRCUIT_OPEN = "PROVIDER_CIRCUIT_OPEN"
 MAX_MESSAGE = 500
 """Characters of a provider's message that are passed on."""
@@ -38,6 +39,14 @@ MAX_RETRY_AFTER = 3600.0
 
 # What providers write into messages about the account that asked, which is Gaia's and not the caller's.
 _ACCOUNT = re.compile(r"\b(?:sk|org|proj|user|key|wrkspc|req)[-_][A-Za-z0-9_*-]{6,}")
+
+CODE, PARAM = "provider_code", "provider_param"
+"""In the metadata of a refusal: what the provider calls the fault, and the field that it is in."""
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_PATH = re.compile(r"[A-Za-z0-9_.\[\]-]{1,200}")
+_CONTEXT_TOO_LONG = "context_length_exceeded"
+# Anthropic has no code for it.
+_SAYS_TOO_LONG = "prompt is too long"
 
 _TOLD_WAIT = "provider_retry_after"
 
@@ -61,9 +70,20 @@ _KINDS: Mapping[str, int] = {
 
 
 def from_status(
-    provider: str, status: int, message: str, *, retry_after: float | None = None, setting: str = ""
+    provider: str,
+    status: int,
+    message: str,
+    *,
+    code: object = None,
+    param: object = None,
+    retry_after: float | None = None,
+    setting: str = "",
 ) -> GaiaError:
-    """Returns the error for an HTTP status. `setting` names where the operator gave the provider's key."""
+    """Returns the error for an HTTP status.
+
+    `code` and `param` are what the provider calls the fault, and where it is; `setting` names where the operator gave
+    the provider's key.
+    """
     metadata = {"provider": provider, "provider_status": str(status)}
     if retry_after is not None:
         metadata[_TOLD_WAIT] = f"{retry_after:g}"
@@ -83,8 +103,11 @@ def from_status(
             retry_after=retry_after or 1.0,
         )
     if status in (400, 413, 422):
-        return InvalidArgument(f"{provider} refused the request: {_public(message)}", reason=REFUSED, metadata=metadata)
+        metadata |= _fault(message, code, param)
+        reason = TOO_LARGE if status == 413 else REFUSED
+        return InvalidArgument(f"{provider} refused the request: {_public(message)}", reason=reason, metadata=metadata)
     if status == 404:
+        metadata |= _fault(message, code, param)
         return NotFound(f"{provider} does not know it: {_public(message)}", reason=REFUSED, metadata=metadata)
     if status in (401, 402, 403):
         where = f"; the operator should check {setting}" if setting else ""
@@ -97,8 +120,10 @@ def from_status(
 def from_stream(provider: str, error: object, setting: str = "") -> GaiaError:
     """Returns the error for what a provider sent inside of a stream: an object with `type`, `code` and `message`."""
     told = error if isinstance(error, dict) else {}
-    status = _KINDS.get(str(told.get("code"))) or _KINDS.get(str(told.get("type"))) or 500
-    return from_status(provider, status, str(told.get("message") or "no message"), setting=setting)
+    code = told.get("code")
+    status = _KINDS.get(str(code)) or _KINDS.get(str(told.get("type"))) or 500
+    message = str(told.get("message") or "no message")
+    return from_status(provider, status, message, code=code, param=told.get("param"), setting=setting)
 
 
 def timed_out(provider: str) -> GaiaError:
@@ -175,6 +200,18 @@ def read_retry_after(headers: Mapping[str, str], now: dt.datetime) -> float | No
     except (ValueError, TypeError, OverflowError):
         return None
     return min(max(seconds, 0.0), MAX_RETRY_AFTER) if seconds is not None else None
+
+
+def _fault(message: str, code: object, param: object) -> dict[str, str]:
+    """Returns what a refusal says of the fault for programs, as far as it is what it should be."""
+    if code is None and message.startswith(_SAYS_TOO_LONG):
+        code = _CONTEXT_TOO_LONG
+    fault = ((CODE, code, _WORD), (PARAM, param, _PATH))
+    return {
+        name: value
+        for name, value, form in fault
+        if isinstance(value, str) and form.fullmatch(value) and not _ACCOUNT.search(value)
+    }
 
 
 def _public(message: str) -> str:

@@ -11,6 +11,7 @@ import io
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import aiohttp
 import httpx2
@@ -187,9 +188,16 @@ class Upstream:
 
     def _refused(self, response: aiohttp.ClientResponse, body: bytes) -> GaiaError:
         retry_after = errors.read_retry_after(response.headers, self._now())
-        message = _message(body) or f"status {response.status}"
+        told = _fault(body)
+        message = told.get("message")
         return errors.from_status(
-            self.provider, response.status, message, retry_after=retry_after, setting=self.setting
+            self.provider,
+            response.status,
+            message if isinstance(message, str) and message else f"status {response.status}",
+            code=told.get("code"),
+            param=told.get("param"),
+            retry_after=retry_after,
+            setting=self.setting,
         )
 
 
@@ -233,11 +241,11 @@ def _multipart(form: Form) -> aiohttp.MultipartWriter:
     return writer
 
 
-def _message(body: bytes) -> str:
+def _fault(body: bytes) -> Mapping[str, Any]:
+    """Returns the error in the body of a refusal: an object with a message, or nothing."""
     try:
         told = orjson.loads(body)
     except ValueError:
-        return ""
+        return {}
     inner = told.get("error", told) if isinstance(told, dict) else None
-    message = inner.get("message") if isinstance(inner, dict) else inner
-    return message if isinstance(message, str) else ""
+    return inner if isinstance(inner, dict) else {"message": inner}

@@ -1,6 +1,6 @@
 """What a failed call says about the provider."""
 
-from services.chat.providers.errors import REFUSED
+from services.chat.providers.errors import REFUSED, TOO_LARGE
 from shared.errors import BadUpstream, DeadlineExceeded, GaiaError, ResourceExhausted, Unavailable
 
 FAULTS = (Unavailable, BadUpstream, DeadlineExceeded, ResourceExhausted)
@@ -12,6 +12,6 @@ def answered(failure: GaiaError) -> bool | None:
 
     One that refuses a request, or has a limit, is well.
     """
-    if isinstance(failure, ResourceExhausted) or failure.reason == REFUSED:
+    if isinstance(failure, ResourceExhausted) or failure.reason in (REFUSED, TOO_LARGE):
         return True
     return False if isinstance(failure, FAULTS) else None

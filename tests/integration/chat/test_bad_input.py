@@ -198,6 +198,7 @@ class TestSizes:
             error = await refusal(begin(client, dialect, model, [user("word " * 300_000)], stream=stream))
             assert error.code is grpc.StatusCode.INVALID_ARGUMENT
             assert "too many tokens" in error.message
+            assert "context_length_exceeded" in error.trailing
         assert {row["cost_usd"] for row in await ledger_of(client)} == {Decimal(0)}
 
     @DIALECTS

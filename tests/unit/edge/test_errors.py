@@ -48,6 +48,24 @@ def test_the_plain_style_is_the_message():
     assert body("plain", NOT_FOUND, 404) == {"error": "there is no model x"}
 
 
+def test_the_openai_style_tells_a_providers_own_code_and_parameter():
+    about = {"provider": "openai", "provider_code": "context_length_exceeded", "provider_param": "messages"}
+    info = packed(error_details_pb2.ErrorInfo(reason="PROVIDER_REFUSED", metadata=about))
+    told = body("openai", Status(code_pb2.INVALID_ARGUMENT, "too long", (info,)), 400)["error"]
+    assert (told["code"], told["param"]) == ("context_length_exceeded", "messages")
+
+
+def test_the_openai_style_calls_an_unknown_model_as_openai_does():
+    info = packed(error_details_pb2.ErrorInfo(reason="UNKNOWN_MODEL"))
+    told = body("openai", Status(code_pb2.NOT_FOUND, "no model", (info,)), 404)["error"]
+    assert (told["code"], told["param"]) == ("model_not_found", None)
+
+
+def test_a_request_that_a_provider_finds_too_large_is_413():
+    info = packed(error_details_pb2.ErrorInfo(reason="PROVIDER_TOO_LARGE"))
+    assert http_status(Status(code_pb2.INVALID_ARGUMENT, "too large", (info,))) == 413
+
+
 def test_the_openai_style_names_the_parameter():
     assert body("openai", BAD_FIELD, 400) == {
         "error": {

@@ -75,7 +75,12 @@ def test_an_empty_reply_still_names_its_role():
     ("error", "kind", "code"),
     [
         (InvalidArgument.field("messages", "are odd"), "invalid_request_error", "invalid_argument"),
-        (NotFound("x", reason="UNKNOWN_MODEL"), "not_found_error", "unknown_model"),
+        (NotFound("x", reason="UNKNOWN_MODEL"), "not_found_error", "model_not_found"),
+        (
+            InvalidArgument("x", reason="PROVIDER_REFUSED", metadata={"provider_code": "context_length_exceeded"}),
+            "invalid_request_error",
+            "context_length_exceeded",
+        ),
         (ResourceExhausted("x"), "rate_limit_error", "resource_exhausted"),
         (Unavailable("x"), "service_unavailable_error", "unavailable"),
         (DeadlineExceeded("x", reason="PROVIDER_TIMEOUT"), "timeout_error", "provider_timeout"),

@@ -44,6 +44,35 @@ def test_a_status_keeps_its_class_and_names_the_provider(status, expected):
     assert error.metadata["provider"] == "openai"
 
 
+@pytest.mark.parametrize(
+    ("code", "param", "told"),
+    [
+        (
+            "invalid_type",
+            "messages[0].content",
+            {"provider_code": "invalid_type", "provider_param": "messages[0].content"},
+        ),
+        (None, None, {}),
+        (5, ["x"], {}),
+        ("Not a code", "not a place", {}),
+        ("sk_abcdefgh123", "sk-abcdefgh123", {}),
+    ],
+)
+def test_what_a_refusal_says_for_programs_is_kept_if_it_is_that(code, param, told):
+    for status in (400, 404, 413, 422):
+        metadata = from_status("openai", status, "no", code=code, param=param).metadata
+        assert {name: value for name, value in metadata.items() if name in ("provider_code", "provider_param")} == told
+
+
+def test_a_prompt_that_is_too_long_for_claude_has_the_code_that_clients_of_openai_know():
+    error = from_status("claude", 400, "prompt is too long: 200001 tokens > 200000 maximum")
+    assert error.metadata["provider_code"] == "context_length_exceeded"
+
+
+def test_a_request_that_is_too_large_has_a_reason_of_its_own():
+    assert from_status("claude", 413, "no").reason == "PROVIDER_TOO_LARGE"
+
+
 def test_a_refused_credential_names_the_setting_and_not_the_message():
     error = from_status("openai", 401, "Incorrect API key provided: sk-live-12345678", setting="OPENAI_API_KEY")
     assert "OPENAI_API_KEY" in str(error)
