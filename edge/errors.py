@@ -99,9 +99,11 @@ class AnthropicStyle:
         return JSON, self.record(status, http_status, request_id)
 
     def record(self, status: Status, http_status: int, request_id: str) -> bytes:
-        """Returns the error."""
+        """Returns the error, with the details that its SDK goes by where there are any."""
         kind = _ANTHROPIC_TYPES.get(http_status, "api_error" if http_status >= 500 else "invalid_request_error")
-        error = {"type": kind, "message": status.message}
+        error: dict[str, Any] = {"type": kind, "message": status.message}
+        if details := _error_info(status.details).metadata.get("provider_details"):
+            error["details"] = orjson.Fragment(details)
         return orjson.dumps({"type": "error", "error": error, "request_id": request_id})
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from services.chat.told_faults import details
 from services.chat.turn import Dialect, Original
 from shared.errors import GaiaError, NotFound, Violation
 
@@ -31,6 +32,7 @@ _WHOLE = frozenset(
     }
 )
 """Types of items that say all there is to them, whatever their id; so do the outputs of tools."""
+_THREAD = "thread.previous_message_id"
 _REASONS = {
     "previous_response_id": "PREVIOUS_RESPONSE_NOT_FOUND",
     "conversation": "CONVERSATION_NOT_FOUND",
@@ -50,7 +52,7 @@ def named_ids(original: Original) -> Mapping[str, str]:
         case Dialect.RESPONSES:
             named = _in_responses(body)
         case Dialect.MESSAGES:
-            named = _in_container("container", body.get("container"))
+            named = _in_anthropics(body)
         case Dialect.CHAT_COMPLETIONS:
             named = _in_messages(body.get("messages"))
     found: dict[str, str] = {}
@@ -67,6 +69,8 @@ def not_told(named: Mapping[str, str], told: Collection[str]) -> GaiaError | Non
             return NotFound(
                 f"{place}: {what}send the conversation itself, or the id of a reply that you got",
                 reason=_REASONS.get(place, "NOT_FOUND"),
+                # The SDK sends the whole conversation when it reads this.
+                metadata=details("thread_not_found") if place == _THREAD else None,
                 violations=(Violation(place, f"{what}send the conversation itself"),),
             )
     return None
@@ -97,6 +101,13 @@ def _in_responses(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         is_whole = kind in _WHOLE or kind.endswith("_output") or item.get("encrypted_content")
         if not is_whole and isinstance(item.get("id"), str):
             yield f"{place}.id", item["id"]
+
+
+def _in_anthropics(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from _in_container("container", body.get("container"))
+    thread = body.get("thread")
+    if isinstance(thread, dict) and isinstance(previous := thread.get("previous_message_id"), str):
+        yield _THREAD, previous
 
 
 def _in_messages(messages: Any) -> Iterator[tuple[str, str]]:

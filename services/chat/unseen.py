@@ -33,6 +33,9 @@ def has_unseen_input(turn: Turn) -> bool:
         return any(isinstance(part, Document) and (part.url or not _is_text(part.media_type)) for part in parts)
     if original.dialect is Dialect.RESPONSES and any(original.body.get(name) for name in _KEPT):
         return True
+    thread = original.body.get("thread")
+    if isinstance(thread, dict) and thread.get("previous_message_id"):
+        return True
     items = original.body.get("input")
     if isinstance(items, list) and any(_is_reference(item) for item in items):
         return True

@@ -133,6 +133,24 @@ class TestMessages:
         assert [block.text for block in second.content if block.type == "text"] == ["It is 21 degrees in Ulm."]
         assert second.stop_reason == "end_turn"
 
+    @pytest.mark.parametrize("streams", [False, True])
+    def test_the_sdks_own_runner_of_tools_does_without_what_anthropic_alone_keeps(
+        self, client: anthropic.Anthropic, streams: bool
+    ):
+        asked: list[str] = []
+
+        @anthropic.beta_tool
+        def weather(city: str) -> str:
+            """Tells the weather of a city."""
+            asked.append(city)
+            return "21"
+
+        runner = client.beta.messages.tool_runner(
+            model=OPENAI, max_tokens=100, messages=user("please use a tool"), tools=[weather], stream=streams
+        )
+        last: Any = runner.until_done()
+        assert (asked, last.content[0].text) == (["Ulm"], "It is 21 degrees in Ulm.")
+
     async def test_a_picture_reaches_a_model_of_openais(
         self, async_client: anthropic.AsyncAnthropic, simulator: Simulator
     ):

@@ -67,6 +67,9 @@ class TestAnthropic:
         assert (told["first"]["stop_reason"], call["name"], call["input"]) == ("tool_use", "weather", {"city": "Ulm"})
         assert told["second"]["content"][0]["text"] == "It is 21 degrees in Ulm."
 
+    def test_the_sdks_own_runner_of_tools_does_without_what_anthropic_alone_keeps(self, anthropic: Outcomes):
+        assert anthropic["runner openai"]["value"]["content"][0]["text"] == "It is 21 degrees in Ulm."
+
     @BOTH
     def test_a_form_is_filled_in_and_a_picture_looked_at(self, anthropic: Outcomes, provider: str):
         [block] = anthropic[f"form {provider}"]["value"]["content"]

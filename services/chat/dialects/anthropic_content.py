@@ -63,7 +63,7 @@ def messages(system: Any, value: Sequence[Mapping[str, Any]], losses: Losses) ->
                 translated += _assistant(content, place, losses)
             case _:
                 translated += _user(content, place, losses)
-    if value[-1]["role"] == "assistant":
+    if value and value[-1]["role"] == "assistant":
         losses.refuse(
             f"messages[{len(value) - 1}]", "must be the user's: this model's provider cannot go on with a reply begun"
         )

@@ -10,6 +10,7 @@ from services.chat.dialects.anthropic_messages_reply import MessageWriter, error
 from services.chat.dialects.base import Stamp
 from services.chat.dialects.json_body import read_object
 from services.chat.records import Stored
+from services.chat.told_faults import details
 from services.chat.turn import Dialect, JsonSchema, Original, Reply, Turn
 from shared.errors import GaiaError, InvalidArgument, Violation
 
@@ -37,6 +38,7 @@ _TRANSLATED = frozenset(
         "output_config",
         "output_format",
         "metadata",
+        "thread",
     }
 )
 # Preferences: without them the reply may differ in style, price or speed, not in what it is.
@@ -126,6 +128,8 @@ class MessagesRequest:
                 losses.refuse(name[:64])
         if body.get("max_tokens") == 0:
             losses.refuse("max_tokens", "must be 1 or more: this model's provider keeps no prompts for later")
+        if has_thread := body.get("thread") is not None:
+            losses.refuse("thread", "cannot be kept by this model's provider; send the whole conversation")
         if self.headers.get(BETA):
             losses.leave_out(BETA)
         tools = anthropic_tools.tools(body.get("tools"), losses)
@@ -148,7 +152,12 @@ class MessagesRequest:
             end_user=_end_user(body.get("metadata"), losses),
         )
         if losses.refused:
-            raise InvalidArgument.of(*losses.refused)
+            refusal = InvalidArgument.of(*losses.refused)
+            if has_thread:
+                # The SDK's runner of tools, which begins a thread by itself, goes on without one when it reads this.
+                refusal.reason = "THREAD_UNSUPPORTED"
+                refusal.metadata |= details("thread_unsupported_request", unsupported=["model"])
+            raise refusal
         return turn, tuple(losses.left_out)
 
 
@@ -167,7 +176,10 @@ def parse(data: bytes, headers: Mapping[str, str], request_id: str, *, counts_on
         elif name in required:
             violations.append(Violation(name, "is missing"))
     violations += anthropic_content.check_system(body.get("system"))
-    violations += anthropic_content.check_messages(body.get("messages"))
+    violations += _check_thread(body.get("thread"))
+    if body.get("messages") != [] or not _continues(body):
+        # A reply that paused is gone on with by saying nothing.
+        violations += anthropic_content.check_messages(body.get("messages"))
     violations += anthropic_tools.check_tools(body.get("tools"))
     violations += anthropic_tools.check_tool_choice(body.get("tool_choice"))
     if violations:
@@ -188,6 +200,22 @@ def _is_integer(value: Any, least: int) -> bool:
 
 def _is_share(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _continues(body: Mapping[str, Any]) -> bool:
+    """Whether a request goes on with what Anthropic keeps of a conversation."""
+    thread = body.get("thread")
+    return isinstance(thread, dict) and thread.get("type") == "continue"
+
+
+def _check_thread(thread: Any) -> Sequence[Violation]:
+    if thread is None:
+        return ()
+    if not isinstance(thread, dict) or not isinstance(thread.get("type"), str):
+        return (Violation("thread.type", "must be create or continue"),)
+    if thread["type"] == "continue" and not isinstance(thread.get("previous_message_id"), str):
+        return (Violation("thread.previous_message_id", "must be the id of a reply"),)
+    return ()
 
 
 def _check_thinking(value: Any, name: str) -> Sequence[Violation]:

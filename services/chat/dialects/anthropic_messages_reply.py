@@ -7,6 +7,7 @@ import orjson
 
 from services.chat.dialects.base import Stamp
 from services.chat.dialects.call_order import CallOrder
+from services.chat.told_faults import DETAILS
 from services.chat.turn import Delta, FinishReason, Reply, Thinking, ToolCall, ToolCallDelta, Usage
 from shared.errors import (
     BadUpstream,
@@ -143,7 +144,9 @@ class MessageWriter:
 def error_record(error: GaiaError, request_id: str) -> bytes:
     """Encodes an error in the middle of a stream as an event."""
     kind = next(name for cls, name in _ERROR_TYPES if isinstance(error, cls))
-    told = {"type": kind, "message": str(error)}
+    told: dict[str, Any] = {"type": kind, "message": str(error)}
+    if details := error.metadata.get(DETAILS):
+        told["details"] = orjson.Fragment(details)
     return _event({"type": "error", "error": told, "request_id": request_id})
 
 

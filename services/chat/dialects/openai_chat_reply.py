@@ -7,6 +7,7 @@ import orjson
 
 from services.chat.dialects.base import Stamp
 from services.chat.dialects.openai_chat_reasoning import BLOCKS, TEXT, block_of, thought_fields
+from services.chat.told_faults import CODE, PARAM
 from services.chat.turn import Delta, FinishReason, Reply, Thinking, ToolCall, Usage
 from shared.errors import (
     DeadlineExceeded,
@@ -136,9 +137,9 @@ def error_record(error: GaiaError) -> bytes:
 def error_object(error: GaiaError) -> dict[str, Any]:
     """Makes the `error` that OpenAI's SDKs read."""
     kind = next(name for cls, name in _ERROR_TYPES if isinstance(error, cls))
-    param = error.violations[0].field if error.violations else error.metadata.get("provider_param")
+    param = error.violations[0].field if error.violations else error.metadata.get(PARAM)
     reason = error.reason or error.code
-    code = error.metadata.get("provider_code") or _ERROR_CODES.get(reason, reason.lower())
+    code = error.metadata.get(CODE) or _ERROR_CODES.get(reason, reason.lower())
     return {"message": str(error), "type": kind, "param": param, "code": code}
 
 

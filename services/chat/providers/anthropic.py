@@ -43,7 +43,8 @@ class AnthropicProvider:
     async def complete(self, turn: Turn, model: ModelSpec) -> Reply:
         """Returns the whole reply."""
         body = encode_request(turn, model.id, stream=False)
-        return decode_reply(self.id, await self._upstream.fetch(PATH, body, headers=_headers(turn)))
+        reply = await self._upstream.fetch(PATH, body, headers=_headers(turn))
+        return decode_reply(self.id, reply, is_kept=_is_kept(turn))
 
     async def count_tokens(self, turn: Turn, model: ModelSpec) -> int:
         """Returns how many tokens the turn has, as Anthropic counts them; see `services.chat.counting`."""
@@ -54,7 +55,9 @@ class AnthropicProvider:
         """Yields the reply as it arrives."""
         body = encode_request(turn, model.id, stream=True)
         reader = EventReader()
-        decoder = EventDecoder(self.id, self._upstream.setting, keeps_records=turn.original is not None)
+        decoder = EventDecoder(
+            self.id, self._upstream.setting, keeps_records=turn.original is not None, is_kept=_is_kept(turn)
+        )
         async with aclosing(self._upstream.stream(PATH, body, headers=_headers(turn))) as chunks:
             try:
                 async for chunk in chunks:
@@ -79,6 +82,11 @@ class AnthropicProvider:
     async def close(self) -> None:
         """Closes its connections."""
         await self._upstream.close()
+
+
+def _is_kept(turn: Turn) -> bool:
+    """Whether Anthropic is to keep the conversation, so that its reply can be gone on from."""
+    return turn.original is not None and turn.original.body.get("thread") is not None
 
 
 def _headers(turn: Turn) -> Mapping[str, str]:

@@ -39,8 +39,8 @@ _REASONS: Mapping[str, FinishReason] = {
 }
 
 
-def decode_reply(provider: str, body: bytes) -> Reply:
-    """Decodes a whole reply. Raises BadUpstream for what is none."""
+def decode_reply(provider: str, body: bytes, *, is_kept: bool = False) -> Reply:
+    """Decodes a whole reply. `is_kept`: Anthropic keeps it, to go on from. Raises BadUpstream for what is none."""
     try:
         decoded = orjson.loads(body)
         blocks = decoded["content"]
@@ -64,7 +64,7 @@ def decode_reply(provider: str, body: bytes) -> Reply:
                 if block["type"] in ("thinking", "redacted_thinking")
             ],
             body=body,
-            kept_ids=_kept_ids(decoded),
+            kept_ids=(*_message_id(decoded, is_kept=is_kept), *_kept_ids(decoded)),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise errors.nonsense(provider, "something that is no message") from error
@@ -79,12 +79,16 @@ def decode_count(provider: str, body: bytes) -> int:
 
 
 class EventDecoder:
-    """Decodes the events of one stream. `keeps_records`: the client is to get them as they came."""
+    """Decodes the events of one stream. `keeps_records`: the client is to get them as they came.
 
-    def __init__(self, provider: str, setting: str = "", *, keeps_records: bool = False) -> None:
+    `is_kept` is as with `decode_reply`.
+    """
+
+    def __init__(self, provider: str, setting: str = "", *, keeps_records: bool = False, is_kept: bool = False) -> None:
         self._provider = provider
         self._setting = setting
         self._keeps_records = keeps_records
+        self._is_kept = is_kept
         self._usage: Mapping[str, Any] = {}
         self._tools: dict[int, int] = {}  # a tool call's number among the calls, by its number among the blocks
         self._whole_inputs: dict[int, str] = {}
@@ -135,6 +139,7 @@ class EventDecoder:
             case "message_start":
                 self._usage = event["message"]["usage"]
                 gathered.usage, gathered.served = _usage({}, self._usage), told_tier(self._usage)
+                gathered.kept_ids += _message_id(event["message"], is_kept=self._is_kept)
                 gathered.kept_ids += _kept_ids(event["message"])
             case "message_delta":
                 # The counts of this event are those of the whole message so far.
@@ -225,6 +230,10 @@ class _Gathered:
         )
         says = delta.text or self.calls or delta.thinking or self.ended_thinking or delta.records or delta.last_record
         return delta if says or self.finish_reason is not None or self.usage is not None else None
+
+
+def _message_id(message: Mapping[str, Any], *, is_kept: bool) -> tuple[str, ...]:
+    return told_ids(message.get("id")) if is_kept else ()
 
 
 def _kept_ids(message: Mapping[str, Any]) -> tuple[str, ...]:

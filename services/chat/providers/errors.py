@@ -2,7 +2,7 @@
 
 429                  ResourceExhausted, with the provider's Retry-After
 503, 529             Unavailable
-400, 413, 422        InvalidArgument with the provider's message; 413 with the reason PROVIDER_TOO_LARGE
+400, 409, 413, 422   InvalidArgument with the provider's message; 413 with the reason PROVIDER_TOO_LARGE
 404                  NotFound with the provider's message
 401, 402, 403        BadUpstream: it is Gaia's key that was refused, not the caller's
 408, 504, silence    DeadlineExceeded, reason PROVIDER_TIMEOUT
@@ -17,7 +17,9 @@ import re
 from collections.abc import Mapping
 
 import aiohttp
+import orjson
 
+from services.chat.told_faults import CODE, DETAILS, PARAM
 from services.chat.turn import Usage
 from shared.errors import (
     BadUpstream,
@@ -40,8 +42,8 @@ MAX_RETRY_AFTER = 3600.0
 # What providers write into messages about the account that asked, which is Gaia's and not the caller's.
 _ACCOUNT = re.compile(r"\b(?:sk|org|proj|user|key|wrkspc|req)[-_][A-Za-z0-9_*-]{6,}")
 
-CODE, PARAM = "provider_code", "provider_param"
-"""In the metadata of a refusal: what the provider calls the fault, and the field that it is in."""
+MAX_DETAILS = 1000
+"""Bytes of a refusal's details that are passed on."""
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _PATH = re.compile(r"[A-Za-z0-9_.\[\]-]{1,200}")
 _CONTEXT_TOO_LONG = "context_length_exceeded"
@@ -76,13 +78,14 @@ def from_status(
     *,
     code: object = None,
     param: object = None,
+    details: object = None,
     retry_after: float | None = None,
     setting: str = "",
 ) -> GaiaError:
     """Returns the error for an HTTP status.
 
-    `code` and `param` are what the provider calls the fault, and where it is; `setting` names where the operator gave
-    the provider's key.
+    `code`, `param` and `details` are what the provider says of the fault for programs; `setting` names where the
+    operator gave the provider's key.
     """
     metadata = {"provider": provider, "provider_status": str(status)}
     if retry_after is not None:
@@ -102,12 +105,12 @@ def from_status(
             metadata=metadata,
             retry_after=retry_after or 1.0,
         )
-    if status in (400, 413, 422):
-        metadata |= _fault(message, code, param)
+    if status in (400, 409, 413, 422):
+        metadata |= _fault(message, code, param, details)
         reason = TOO_LARGE if status == 413 else REFUSED
         return InvalidArgument(f"{provider} refused the request: {_public(message)}", reason=reason, metadata=metadata)
     if status == 404:
-        metadata |= _fault(message, code, param)
+        metadata |= _fault(message, code, param, details)
         return NotFound(f"{provider} does not know it: {_public(message)}", reason=REFUSED, metadata=metadata)
     if status in (401, 402, 403):
         where = f"; the operator should check {setting}" if setting else ""
@@ -123,7 +126,8 @@ def from_stream(provider: str, error: object, setting: str = "") -> GaiaError:
     code = told.get("code")
     status = _KINDS.get(str(code)) or _KINDS.get(str(told.get("type"))) or 500
     message = str(told.get("message") or "no message")
-    return from_status(provider, status, message, code=code, param=told.get("param"), setting=setting)
+    about = {"code": code, "param": told.get("param"), "details": told.get("details")}
+    return from_status(provider, status, message, **about, setting=setting)
 
 
 def timed_out(provider: str) -> GaiaError:
@@ -202,16 +206,19 @@ def read_retry_after(headers: Mapping[str, str], now: dt.datetime) -> float | No
     return min(max(seconds, 0.0), MAX_RETRY_AFTER) if seconds is not None else None
 
 
-def _fault(message: str, code: object, param: object) -> dict[str, str]:
+def _fault(message: str, code: object, param: object, details: object) -> dict[str, str]:
     """Returns what a refusal says of the fault for programs, as far as it is what it should be."""
     if code is None and message.startswith(_SAYS_TOO_LONG):
         code = _CONTEXT_TOO_LONG
     fault = ((CODE, code, _WORD), (PARAM, param, _PATH))
-    return {
+    told = {
         name: value
         for name, value, form in fault
         if isinstance(value, str) and form.fullmatch(value) and not _ACCOUNT.search(value)
     }
+    if isinstance(details, dict) and len(written := orjson.dumps(details)) <= MAX_DETAILS:
+        told[DETAILS] = _ACCOUNT.sub("[…]", written.decode())
+    return told
 
 
 def _public(message: str) -> str:

@@ -196,6 +196,7 @@ class Upstream:
             message if isinstance(message, str) and message else f"status {response.status}",
             code=told.get("code"),
             param=told.get("param"),
+            details=told.get("details"),
             retry_after=retry_after,
             setting=self.setting,
         )

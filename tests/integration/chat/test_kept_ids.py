@@ -219,6 +219,52 @@ class TestOtherDialects:
             assert [part async for part in client.message_call({**CLAUDE, "container": one})]
         assert [part async for part in client.message_call({**CLAUDE, "container": {"skills": []}})]
 
+    @pytest.mark.parametrize("streams", [False, True])
+    async def test_a_conversation_that_anthropic_keeps_is_its_users(
+        self, client: Client, stranger: Client, claude_upstream: ScriptedProvider, streams: bool
+    ):
+        first, second = (f"msg_{uuid.uuid4().hex}" for _ in range(2))
+
+        def answering(told: str, *, streamed: bool) -> Any:
+            async def script(exchange: Exchange) -> None:
+                if not streamed:
+                    await exchange.reply(200, {**claude_message([{"type": "text", "text": "hello"}]), "id": told})
+                    return
+                events = claude_stream(["hello"])
+                events[0]["message"]["id"] = told
+                await exchange.begin()
+                await exchange.events(*events)
+                await exchange.end()
+
+            return script
+
+        begun = {**CLAUDE, "thread": {"type": "create"}, "stream": streams}
+        claude_upstream.script = answering(first, streamed=streams)
+        assert [part async for part in client.message_call(begun)]
+        follow_up = {**CLAUDE, "messages": [], "thread": {"type": "continue", "previous_message_id": first}}
+        error = await refusal(stranger.message_call(follow_up))
+        assert error.code is grpc.StatusCode.NOT_FOUND
+        assert error.message.startswith(f"thread.previous_message_id: there is no {first}")
+        assert "thread_not_found" in error.trailing
+        assert len(claude_upstream.requests) == 1
+        claude_upstream.script = answering(second, streamed=False)
+        assert [part async for part in client.message_call(follow_up)]
+        assert claude_upstream.requests[-1].body == follow_up
+        follow_up["thread"] = {"type": "continue", "previous_message_id": second}
+        assert [part async for part in client.message_call(follow_up)]
+        assert (await refusal(stranger.message_call(follow_up))).code is grpc.StatusCode.NOT_FOUND
+
+    async def test_what_anthropic_says_of_a_refused_thread_is_told(
+        self, client: Client, claude_upstream: ScriptedProvider
+    ):
+        details = {"error_code": "thread_already_continued"}
+        told = {"type": "error", "error": {"type": "invalid_request_error", "message": "no", "details": details}}
+        for status in (400, 409):
+            claude_upstream.script = lambda exchange, status=status: exchange.reply(status, told)
+            error = await refusal(client.message_call({**CLAUDE, "thread": {"type": "create"}}))
+            assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+            assert "thread_already_continued" in error.trailing
+
     async def test_sound_of_a_reply_is_its_users(
         self, client: Client, stranger: Client, openai_upstream: ScriptedProvider
     ):

@@ -70,6 +70,11 @@ for (const [provider, model] of [['claude', 'claude-sonnet-5'], ['openai', 'gpt-
     client.messages.create(asking(model, 'please limit the rate', { stream: true }));
   scenarios[`cut ${provider}`] = () => client.messages.stream(asking(model, 'please cut the stream')).finalMessage();
 }
+scenarios['runner openai'] = () =>
+  client.beta.messages.toolRunner({
+    ...asking('gpt-5', 'please use a tool'),
+    tools: [{ ...weather, run: async () => '21', parse: (input) => input }],
+  });
 scenarios['count openai'] = () =>
   client.messages.countTokens({ model: 'gpt-5', messages: [{ role: 'user', content: 'word '.repeat(600) }] });
 scenarios['bad key'] = () => stranger.messages.create(asking('gpt-5', 'please greet'));

@@ -61,6 +61,13 @@ def test_the_openai_style_calls_an_unknown_model_as_openai_does():
     assert (told["code"], told["param"]) == ("model_not_found", None)
 
 
+def test_the_anthropic_style_tells_the_details_that_its_sdk_goes_by():
+    info = packed(error_details_pb2.ErrorInfo(metadata={"provider_details": '{"error_code":"thread_not_found"}'}))
+    told = body("anthropic", Status(code_pb2.NOT_FOUND, "no thread", (info,)), 404)["error"]
+    assert told["details"] == {"error_code": "thread_not_found"}
+    assert "details" not in body("anthropic", NOT_FOUND, 404)["error"]
+
+
 def test_a_request_that_a_provider_finds_too_large_is_413():
     info = packed(error_details_pb2.ErrorInfo(reason="PROVIDER_TOO_LARGE"))
     assert http_status(Status(code_pb2.INVALID_ARGUMENT, "too large", (info,))) == 413

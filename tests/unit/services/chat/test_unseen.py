@@ -31,6 +31,7 @@ RESPONSES, CHAT, MESSAGES = Dialect.RESPONSES, Dialect.CHAT_COMPLETIONS, Dialect
         original(CHAT, messages=user({"type": "file", "file": {"file_id": "f"}})),
         original(CHAT, messages=[{"role": "assistant", "audio": {"id": "a"}}]),
         original(MESSAGES, messages=user({"type": "document", "source": {"type": "url", "url": "https://a.test"}})),
+        original(MESSAGES, messages=[], thread={"type": "continue", "previous_message_id": "m"}),
         original(MESSAGES, messages=user({"type": "image", "source": {"type": "file", "file_id": "f"}})),
         # A few bytes of a PDF may be many pages.
         original(MESSAGES, messages=user({"type": "document", "source": {"type": "base64", "data": "QQ=="}})),

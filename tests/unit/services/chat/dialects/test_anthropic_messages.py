@@ -86,6 +86,9 @@ class TestTheDoor:
             ({"output_config": {"format": {}}}, ["output_config.format.type"]),
             ({"output_config": {"format": {"type": "json_schema"}}}, ["output_config.format.schema"]),
             ({"metadata": {"user_id": 5}}, ["metadata.user_id"]),
+            ({"thread": "x"}, ["thread.type"]),
+            ({"thread": {"type": "continue"}, "messages": []}, ["thread.previous_message_id"]),
+            ({"thread": {"type": "create"}, "messages": []}, ["messages"]),
         ],
     )
     def test_everything_wrong_is_named_at_once(self, fields, places):
@@ -334,6 +337,13 @@ class TestFields:
         for kind in ("adaptive", "between_tools"):
             assert left_out(thinking={"type": kind}) == ("thinking",)
             assert left_out(thinking={"type": kind}, output_config={"effort": "high"}) == ()
+
+    def test_a_thread_is_refused_with_what_has_the_sdks_runner_of_tools_go_on_without(self):
+        with pytest.raises(InvalidArgument, match="thread: cannot be kept") as caught:
+            asked(thread={"type": "create"}).translated()
+        told = orjson.loads(caught.value.metadata["provider_details"])
+        assert told["error_code"] == "thread_unsupported_request"
+        assert refusals(messages=[], thread={"type": "continue", "previous_message_id": "m"}) == ["thread"]
 
     def test_what_is_new_at_anthropic_is_left_out_by_the_header_that_asks_for_it(self):
         headers = {"anthropic-version": "2023-06-01", "anthropic-beta": "of-tomorrow"}
