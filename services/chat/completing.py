@@ -15,6 +15,7 @@ from services.chat.dialects.base import Asked
 from services.chat.kept_ids import MOST_IDS, named_ids, not_told
 from services.chat.ledger import Exchange, Place
 from services.chat.metering import check_model
+from services.chat.other_models import other_models
 from services.chat.records import stored_reply
 from services.chat.responding import Fallback
 from services.chat.selection import Selection
@@ -101,6 +102,7 @@ class Completions:
         left_out: tuple[str, ...] = ()
         if is_same_dialect:
             turn = request.same_dialect()
+            self._check_others(turn, model, asking.caller)
             await self._check_kept(turn, model, asking.caller)
         else:
             turn, foreign = request.translated()
@@ -129,6 +131,15 @@ class Completions:
             )
         )
         return PreparedCompletion(request, begun, is_same_dialect, left_out, conversation_id)
+
+    def _check_others(self, turn: Turn, model: ModelSpec, caller: Principal) -> None:
+        """Raises what `check_model` does for what else the provider is to use, by a key that may not use all models."""
+        if not caller.allowed_models or turn.original is None:
+            return
+        for place, name in other_models(turn.original):
+            if not name:
+                raise InvalidArgument.field(place, "must name the models, since this key may not use all of them")
+            check_model(caller, replace(model, id=name))
 
     async def _check_kept(self, turn: Turn, model: ModelSpec, caller: Principal) -> None:
         """Raises NotFound for what the request names of what its provider keeps, and its user was never told of."""

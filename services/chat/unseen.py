@@ -21,7 +21,7 @@ _RUN_BY_CLIENTS = (
 )
 """How the types of tools begin, in every dialect, that cost no more than the tokens of their calls. A provider runs all
 others itself, as often as its model likes, and has that paid for, or reads the whole request again for each call."""
-_SWITCHES = ("web_search_options", "mcp_servers", "compaction", "fallbacks")
+_SWITCHES = ("web_search_options", "mcp_servers", "fallbacks", "compaction")
 """Fields that give the model such tools without a tool of that type, or that have it asked more than once."""
 
 

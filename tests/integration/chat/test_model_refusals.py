@@ -11,6 +11,7 @@ from google.api.httpbody_pb2 import HttpBody
 
 from shared.rpc.channel import connect
 from tests.integration.chat.conftest import Client, Running, refusal
+from tests.integration.chat.scripted_provider import ScriptedProvider, claude_message
 from tests.integration.chat.test_budgets import limit
 from tests.support.auth import Auth
 from tests.support.edge import running_edge
@@ -67,3 +68,26 @@ async def test_a_refused_model_is_written_with_who_what_and_where(auth: Auth, ru
     assert direct == expected | {("gaia.chat.v1.EmbeddingService.CreateEmbeddings", "model:local-embedding")}
     [edges] = [row for row in found if row["address"] == "203.0.113.7"]
     assert (edges["count"], edges["request_id"]) == (3, "no-such-model")
+
+
+async def test_a_key_that_may_not_use_all_models_may_not_have_its_provider_use_them(
+    client: Client, claude_upstream: ScriptedProvider
+):
+    claude_upstream.script = lambda exchange: exchange.reply(200, claude_message([{"type": "text", "text": "hello"}]))
+    claude = {**TURN, "model": "claude-haiku-5-5"}
+    advisor = {"type": "advisor_20260301", "name": "advisor"}
+
+    def asking(model: str) -> list[dict[str, Any]]:
+        return [{**claude, "fallbacks": [{"model": model}]}, {**claude, "tools": [{**advisor, "model": model}]}]
+
+    await limit(client, allowed_models=["claude-haiku-5-5", "claude/claude-sonnet-5"])
+    for body in asking("claude-opus-5"):
+        error = await refusal(client.message_call(body))
+        assert error.code is grpc.StatusCode.PERMISSION_DENIED
+        assert "claude-opus-5" in error.message
+    error = await refusal(client.message_call({**claude, "fallbacks": "default"}))
+    assert (error.code, error.message[:10]) == (grpc.StatusCode.INVALID_ARGUMENT, "fallbacks:")
+    assert claude_upstream.requests == []
+    for body in asking("claude-sonnet-5"):
+        assert [part async for part in client.message_call(body)]
+    assert [one.body for one in claude_upstream.requests] == asking("claude-sonnet-5")

@@ -73,6 +73,8 @@ def test_tools_that_providers_run_are_found_and_those_of_the_client_are_not():
         "tools[6].type",
         "web_search_options",
     ]
+    beside = original(MESSAGES, tools=[{"type": "advisor_20260301", "model": "m"}], fallbacks="default", compaction={})
+    assert tools_of_the_provider(beside) == ["tools[0].type", "fallbacks", "compaction"]
     assert tools_of_the_provider(original(CHAT, tools="none")) == []
     assert tools_of_the_provider(Turn((say(Role.USER, "x"),))) == ()
 

@@ -322,3 +322,22 @@ def test_documents_go_as_the_kinds_that_claude_takes():
         document("application/msword", b"x")
     with pytest.raises(InvalidArgument, match="must be UTF-8"):
         document("text/plain", b"\xff")
+
+
+def test_what_a_reply_took_beside_its_own_counts_is_counted_and_another_models_price_is_not_known():
+    message: dict[str, Any] = {
+        "id": "m",
+        "content": [{"type": "text", "text": "x"}],
+        "stop_reason": "end_turn",
+        "usage": {
+            "input_tokens": 5,
+            "output_tokens": 4,
+            "iterations": [
+                {"type": "message", "input_tokens": 5, "output_tokens": 4},
+                {"type": "compaction", "input_tokens": 70, "output_tokens": 6, "cache_read_input_tokens": 3},
+            ],
+        },
+    }
+    assert decode_reply("claude", orjson.dumps(message)).usage == Usage(78, 10, cached_input_tokens=3)
+    message["usage"]["iterations"] = [{"type": "fallback_message", "input_tokens": 5, "output_tokens": 4}]
+    assert decode_reply("claude", orjson.dumps(message)).usage == Usage(5, 4, unpriced_calls=1)
