@@ -65,7 +65,7 @@ def decode_reply(provider: str, body: bytes) -> Reply:
         first, *others = decoded["choices"]
         message = first["message"]
         calls = [
-            ToolCall(text(call["id"]), text(call["function"]["name"]), text(call["function"]["arguments"]))
+            ToolCall(text(call.get("id") or ""), text(call["function"]["name"]), _arguments(call["function"]))
             for call in message.get("tool_calls") or ()
             if "function" in call
         ]
@@ -193,7 +193,7 @@ class ChunkDecoder:
                     self._number(int(call.get("index") or 0), call_id),
                     call_id,
                     text(function.get("name") or ""),
-                    text(function.get("arguments") or ""),
+                    _arguments(function),
                 )
             )
         if reason:
@@ -209,9 +209,20 @@ class ChunkDecoder:
 
 
 def _said(message: Mapping[str, Any]) -> str:
-    """The text of a message, or of a piece of one; of sound it is what was heard."""
+    """The text of a message, or of a piece of one; of sound it is what was heard. Some endpoints tell it in parts."""
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(text(part["text"]) for part in content if part["type"] == "text")
     audio = message.get("audio") or {}
-    return text(message.get("content") or message.get("refusal") or audio.get("transcript") or "")
+    return text(content or message.get("refusal") or audio.get("transcript") or "")
+
+
+def _arguments(function: Mapping[str, Any]) -> str:
+    """The arguments of a call: JSON as text. Some endpoints tell the JSON itself."""
+    arguments = function.get("arguments")
+    if isinstance(arguments, dict):
+        return orjson.dumps(arguments).decode()
+    return "" if arguments is None else text(arguments)
 
 
 def _refuses(message: Mapping[str, Any]) -> bool:

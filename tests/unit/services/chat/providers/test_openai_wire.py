@@ -169,7 +169,7 @@ WHOLE = b'{"choices":[{"message":{"content":%b,"tool_calls":%b},"finish_reason":
         WHOLE % (b"5", b"[]", b"{}"),
         WHOLE % (b'["x"]', b"[]", b"{}"),
         WHOLE % (b'"x"', b'[{"id":1,"function":{"name":"f","arguments":"{}"}}]', b"{}"),
-        WHOLE % (b'"x"', b'[{"id":"1","function":{"name":"f","arguments":{}}}]', b"{}"),
+        WHOLE % (b'"x"', b'[{"id":"1","function":{"name":"f","arguments":[]}}]', b"{}"),
         WHOLE % (b'"x"', b"[]", b'{"prompt_tokens":"many"}'),
         WHOLE % (b'"x"', b"[]", b'{"prompt_tokens":-1,"completion_tokens":1}'),
         WHOLE % (b'"x"', b"[]", b'{"prompt_tokens":1,"completion_tokens":9999999999}'),
@@ -275,3 +275,14 @@ def test_an_error_in_the_stream_keeps_its_class():
     assert decoder.decode([orjson.dumps({"error": {"code": "rate_limit_exceeded", "message": "m"}})]) is None
     with pytest.raises(ResourceExhausted):
         decoder.check_end()
+
+
+def test_what_some_endpoints_tell_in_a_form_of_their_own_is_understood():
+    parts = [{"type": "thinking", "thinking": []}, {"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
+    function = {"name": "f", "arguments": {"a": 1}}
+    message = {"content": parts, "tool_calls": [{"type": "function", "function": function}]}
+    reply = decode_reply("p", orjson.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}))
+    assert (reply.text, reply.tool_calls) == ("Hello", [ToolCall("", "f", '{"a":1}')])
+    delta = ChunkDecoder("p", show_usage=True).decode([orjson.dumps({"choices": [{"index": 0, "delta": message}]})])
+    assert delta is not None
+    assert (delta.text, delta.tool_calls) == ("Hello", [ToolCallDelta(0, "", "f", '{"a":1}')])
