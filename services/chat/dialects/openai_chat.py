@@ -168,7 +168,7 @@ class CompletionRequest:
             if name in _PREFERENCES:
                 left_out.append(name)
             else:
-                refused.append(Violation(name, "has no counterpart for this model's provider; leave it out"))
+                refused.append(Violation(name[:64], "has no counterpart for this model's provider; leave it out"))
         if body.get("n") not in (None, 1):
             refused.append(Violation("n", "must be 1 for this model's provider"))
         messages = openai_content.messages(body["messages"], refused, left_out)
@@ -179,7 +179,7 @@ class CompletionRequest:
             tools=tools,
             tool_choice=tool_choice,
             parallel_tool_calls=body.get("parallel_tool_calls"),
-            response_schema=_response_schema(body.get("response_format"), refused),
+            response_schema=_response_schema(body.get("response_format"), refused, left_out),
             max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
             temperature=body.get("temperature"),
             top_p=body.get("top_p"),
@@ -237,6 +237,7 @@ def _check_form(form: Any) -> list[Violation]:
     return violations
 
 
+_SCHEMA = frozenset({"name", "schema", "strict"})
 _REQUIRED = frozenset({"model"})
 _CHECKS: Mapping[str, checks.Check] = {
     "model": checks.model_name,
@@ -271,13 +272,14 @@ _CHECKS: Mapping[str, checks.Check] = {
 }
 
 
-def _response_schema(form: Any, refused: list[Violation]) -> JsonSchema | None:
+def _response_schema(form: Any, refused: list[Violation], left_out: list[str]) -> JsonSchema | None:
     if form is None or form["type"] == "text":
         return None
     if form["type"] != "json_schema":
         refused.append(Violation("response_format.type", "must be text or json_schema for this model's provider"))
         return None
     described = form["json_schema"]
+    left_out += [f"response_format.json_schema.{name}" for name in checks.unknown(described, _SCHEMA)]
     if described.get("schema") is None:
         refused.append(Violation("response_format.json_schema.schema", "must be a JSON schema"))
         return None

@@ -8,6 +8,7 @@ from services.chat.dialects.openai_tools import check_function, choose, untransl
 from services.chat.turn import Tool, ToolChoice
 from shared.errors import Violation
 
+_TOOL = frozenset({"type", "function"})
 _FUNCTION = frozenset({"name", "description", "parameters", "strict"})
 
 
@@ -45,6 +46,7 @@ def translate_tools(
             continue
         function = tool["function"]
         refused += untranslatable_function(function, f"{where}.function")
+        left_out += [f"{where}.{name}" for name in unknown(tool, _TOOL)]
         left_out += [f"{where}.function.{name}" for name in unknown(function, _FUNCTION)]
         translated.append(
             Tool(

@@ -232,9 +232,16 @@ class TestTranslation:
         function = {"name": "f", "novelty": 1}
         _, left_out = request(
             messages=[{"role": "user", "name": "Ada", "content": [part]}],
-            tools=[{"type": "function", "function": function}],
+            tools=[{"type": "function", "function": function, "cache_control": {"type": "ephemeral"}}],
+            response_format={"type": "json_schema", "json_schema": {"name": "s", "schema": {}, "description": "d"}},
         ).translated()
-        assert left_out == ("messages.content.prompt_cache_breakpoint", "messages.name", "tools[0].function.novelty")
+        assert left_out == (
+            "messages.content.prompt_cache_breakpoint",
+            "messages.name",
+            "tools[0].cache_control",
+            "tools[0].function.novelty",
+            "response_format.json_schema.description",
+        )
 
     def test_a_refusal_is_what_the_assistant_said(self):
         said = [{"role": "user", "content": "x"}, {"role": "assistant", "content": None, "refusal": "no"}]
