@@ -1,7 +1,8 @@
 """Answering the calls of the SDKs: their bodies travel as they are, and every dialect is served alike."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+import re
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from google.api.httpbody_pb2 import HttpBody
@@ -17,6 +18,9 @@ LEFT_OUT_METADATA = "gaia-left-out"
 """Response metadata that names the fields of the request which the model's provider does not heed."""
 CACHE_METADATA = "gaia-cache"
 """Response metadata that says `hit` or `miss` where replies are kept for the same request."""
+MOST_NAMED, LONGEST_NAME = 20, 100
+"""Names of fields are the client's: so many of them are told, and so much of each. A header has a few kibibytes."""
+_UNPRINTABLE = re.compile(r"[^!-~]")
 HEARTBEAT_SECONDS = 15.0
 """What lies between client and edge takes a silent connection for a dead one after half a minute at the earliest."""
 HEARTBEAT = b": the model is still at work\n\n"
@@ -41,10 +45,18 @@ def told_beside(prepared: PreparedCompletion) -> tuple[tuple[str, str], ...]:
     """Returns the metadata of a response."""
     told = []
     if prepared.left_out:
-        told.append((LEFT_OUT_METADATA, ", ".join(prepared.left_out)))
+        told.append((LEFT_OUT_METADATA, _listed(prepared.left_out)))
     if prepared.begun.cache:
         told.append((CACHE_METADATA, prepared.begun.cache))
     return tuple(told)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Returns names of fields as a header may hold them."""
+    shown = [_UNPRINTABLE.sub("?", name[:LONGEST_NAME]) for name in names[:MOST_NAMED]]
+    if len(names) > MOST_NAMED:
+        shown.append(f"and {len(names) - MOST_NAMED} more")
+    return ", ".join(shown)
 
 
 async def events_of(

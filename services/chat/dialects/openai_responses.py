@@ -146,7 +146,7 @@ class ResponseRequest:
             elif name in _KEPT_BY_OPENAI:
                 refused.append(Violation(name, conversation.KEPT_BY_OPENAI))
             else:
-                refused.append(Violation(name, "has no counterpart for this model's provider; leave it out"))
+                refused.append(Violation(name[:64], "has no counterpart for this model's provider; leave it out"))
         if (body.get("prompt_cache_options") or {}).get("prewarm"):
             refused.append(Violation("prompt_cache_options.prewarm", "cannot be done by this model's provider"))
         if _LOGPROBS in (body.get("include") or ()):
@@ -252,7 +252,7 @@ def _response_schema(text: Mapping[str, Any], refused: list[Violation], left_out
         if name == "verbosity" and value not in (None, "medium"):
             left_out.append("text.verbosity")
         elif name not in ("verbosity", "format") and value is not None:
-            refused.append(Violation(f"text.{name}", "has no counterpart for this model's provider"))
+            refused.append(Violation(f"text.{name[:64]}", "has no counterpart for this model's provider"))
     form = text.get("format")
     if form is None or form["type"] == "text":
         return None
@@ -270,7 +270,7 @@ def _reasoning_effort(reasoning: Mapping[str, Any], refused: list[Violation], le
         if value is None or name in ("effort", "summary", "generate_summary"):
             continue
         if name not in ("context", "mode"):
-            refused.append(Violation(f"reasoning.{name}", "has no counterpart for this model's provider"))
+            refused.append(Violation(f"reasoning.{name[:64]}", "has no counterpart for this model's provider"))
         elif value not in ("auto", "standard"):
             left_out.append(f"reasoning.{name}")
     effort = reasoning.get("effort")

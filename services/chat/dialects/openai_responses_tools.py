@@ -54,7 +54,7 @@ def translate_tools(
             if name in _PREFERENCES:
                 left_out.append(f"{where}.{name}")
             else:
-                refused.append(Violation(f"{where}.{name}", "has no counterpart for this model's provider"))
+                refused.append(Violation(f"{where}.{name[:64]}", "has no counterpart for this model's provider"))
         translated.append(Tool(tool["name"], tool.get("description") or "", tool.get("parameters"), tool.get("strict")))
     return translated
 

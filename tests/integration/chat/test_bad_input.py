@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from tests.integration.chat.conftest import Client, Refusal, refusal
-from tests.integration.chat.scripted_provider import ScriptedProvider
+from tests.integration.chat.scripted_provider import ScriptedProvider, claude_message
 from tests.integration.chat.test_budgets import limit
 from tests.integration.chat.test_ledger import ledger_of, spent_by
 from tests.integration.chat.test_response_service import call as response_call
@@ -235,3 +235,30 @@ async def test_deeply_nested_json_is_refused_before_it_is_walked(client: Client)
         error = await refusal(begun(b'{"model":"local-echo","messages":' + nested + b"}"))
         assert error.code is grpc.StatusCode.INVALID_ARGUMENT
     assert orjson.loads(orjson.dumps(await ledger_of(client))) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"na\nme": 1}, "messages.na?me"),
+        ({"näme 中": 1}, "messages.n?me??"),
+        ({"x" * 30_000: 1}, "messages." + "x" * 91),
+        ({f"k{number:04}": 1 for number in range(3000)}, "messages.k0000, "),
+    ],
+)
+async def test_whatever_an_unknown_field_is_called_it_is_told_in_a_header(
+    client: Client, claude_upstream: ScriptedProvider, fields, told
+):
+    claude_upstream.script = lambda exchange: exchange.reply(200, claude_message([{"type": "text", "text": "hello"}]))
+    call = client.completion_call({"model": CLAUDE, "messages": [{**user("hi"), **fields}]})
+    left_out = dict(await call.initial_metadata())["gaia-left-out"]
+    assert left_out == told if len(fields) == 1 else left_out.startswith(told) and left_out.endswith(", and 2980 more")
+    assert [part async for part in call]
+
+
+async def test_however_long_its_name_an_unknown_field_is_refused_by_it(client: Client):
+    for dialect in ("chat", "responses", "messages"):
+        model = OPENAI if dialect == "messages" else CLAUDE
+        error = await refusal(begin(client, dialect, model, [user("hi")], **{"y" * 30_000: 1}))
+        assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert error.message.startswith("y" * 64 + ": ")
