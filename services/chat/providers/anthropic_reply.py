@@ -39,6 +39,10 @@ _REASONS: Mapping[str, FinishReason] = {
 }
 
 
+_THINKING = frozenset({"thinking", "redacted_thinking", "thinking_delta", "signature_delta"})
+"""Types of the blocks, and of their pieces, that are thinking."""
+
+
 def decode_reply(provider: str, body: bytes, *, is_kept: bool = False) -> Reply:
     """Decodes a whole reply. `is_kept`: Anthropic keeps it, to go on from. Raises BadUpstream for what is none."""
     try:
@@ -98,7 +102,7 @@ class EventDecoder:
         self.failure: GaiaError | None = None
 
     def decode(self, events: Sequence[bytes]) -> list[Delta]:
-        """Decodes events that arrived together: one delta, several where pieces of thinking end among them, or none.
+        """Decodes events that arrived together: one delta, several where thinking begins or ends among them, or none.
 
         An error or nonsense among them is put down as `failure`, so that what came before it is not lost.
         """
@@ -106,7 +110,7 @@ class EventDecoder:
         for data in events:
             try:
                 event = orjson.loads(data)
-                if gathered[-1].ended_thinking:
+                if gathered[-1].ended_thinking or (gathered[-1].spoke and _is_thinking(event)):
                     gathered.append(_Gathered())
                 self._take(event, gathered[-1])
                 if self._keeps_records:
@@ -205,6 +209,11 @@ class _Gathered:
         """Whether a piece of thinking is complete, so that the next one needs a delta of its own."""
         return bool(self.signature or self.redacted)
 
+    @property
+    def spoke(self) -> bool:
+        """Whether there is more than thinking, which a delta's thinking stands before."""
+        return bool(self.texts or self.calls)
+
     def keep(self, kind: str, data: bytes, *, is_last: bool) -> None:
         """Keeps an event as it came."""
         record = b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
@@ -230,6 +239,11 @@ class _Gathered:
         )
         says = delta.text or self.calls or delta.thinking or self.ended_thinking or delta.records or delta.last_record
         return delta if says or self.finish_reason is not None or self.usage is not None else None
+
+
+def _is_thinking(event: Mapping[str, Any]) -> bool:
+    inner = event.get("delta") if event["type"] == "content_block_delta" else event.get("content_block")
+    return isinstance(inner, dict) and inner.get("type") in _THINKING
 
 
 def _message_id(message: Mapping[str, Any], *, is_kept: bool) -> tuple[str, ...]:

@@ -232,6 +232,26 @@ def test_pieces_of_thinking_keep_their_own_signatures_however_they_arrive():
     assert built.build().text == "text"
 
 
+def test_what_was_said_before_more_thinking_is_told_before_it_however_they_arrive():
+    deltas = EventDecoder("p").decode(
+        [
+            START,
+            piece(0, type="thinking_delta", thinking="one"),
+            piece(0, type="signature_delta", signature="s1"),
+            piece(1, type="text_delta", text="text"),
+            piece(2, type="thinking_delta", thinking="two"),
+            piece(2, type="signature_delta", signature="s2"),
+            event("content_block_start", index=3, content_block={"type": "tool_use", "id": "t", "name": "f"}),
+        ]
+    )
+    assert [(one.thinking, one.signature, one.text, len(one.tool_calls)) for one in deltas] == [
+        ("one", "s1", "", 0),
+        ("", "", "text", 0),
+        ("two", "s2", "", 0),
+        ("", "", "", 1),
+    ]
+
+
 def test_a_client_of_the_dialect_gets_the_events_as_they_came_and_the_last_one_apart():
     decoder = EventDecoder("p", keeps_records=True)
     odd = b'{"type": "of_tomorrow",  "x": [1.0]}'
