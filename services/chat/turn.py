@@ -63,12 +63,14 @@ class Document:
 class Thinking:
     """What a model thought before it answered; its provider wants it back with a tool's result.
 
-    `signature` proves where the text comes from; `redacted` is thinking that only the provider can read.
+    `signature` proves where the text comes from; `redacted` is thinking that only the provider can read. In a whole
+    reply, `at` is how many characters of its text were said before.
     """
 
     text: str = ""
     signature: str = ""
     redacted: str = ""
+    at: int = 0
 
 
 Part = Text | Image | Document | Thinking

@@ -44,11 +44,18 @@ def response(asked: Mapping[str, Any], reply: Reply, model: str, stamp: Stamp) -
     """Encodes a whole reply to a request."""
     status = status_of(reply.finish_reason)
     items: list[dict[str, Any]] = []
+    told = 0
+
+    def say(text: str) -> None:
+        if text:
+            said = said_part(text, is_refusal=reply.is_refusal)
+            items.append(message_item(item_id(stamp, "msg", len(items)), said, status))
+
     for thinking in reply.thinking:
+        say(reply.text[told : thinking.at])
+        told = thinking.at
         items.append(reasoning_item(thinking, item_id(stamp, "rs", len(items))))
-    if reply.text:
-        said = said_part(reply.text, is_refusal=reply.is_refusal)
-        items.append(message_item(item_id(stamp, "msg", len(items)), said, status))
+    say(reply.text[told:])
     for call in reply.tool_calls:
         number = len(items)
         call_id = call.id or item_id(stamp, "call", number)

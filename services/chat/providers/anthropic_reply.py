@@ -60,18 +60,25 @@ def decode_reply(provider: str, body: bytes, *, is_kept: bool = False) -> Reply:
                 {}, decoded["usage"], [block["name"] for block in blocks if block["type"] == "server_tool_use"]
             ),
             served=told_tier(decoded["usage"]),
-            thinking=[
-                Thinking(text(block["thinking"]), text(block.get("signature") or ""))
-                if block["type"] == "thinking"
-                else Thinking(redacted=text(block["data"]))
-                for block in blocks
-                if block["type"] in ("thinking", "redacted_thinking")
-            ],
+            thinking=_thinking_in(blocks),
             body=body,
             kept_ids=(*_message_id(decoded, is_kept=is_kept), *_kept_ids(decoded)),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise errors.nonsense(provider, "something that is no message") from error
+
+
+def _thinking_in(blocks: Sequence[Mapping[str, Any]]) -> Sequence[Thinking]:
+    found, said = [], 0
+    for block in blocks:
+        match block["type"]:
+            case "text":
+                said += len(block["text"])
+            case "thinking":
+                found.append(Thinking(text(block["thinking"]), text(block.get("signature") or ""), at=said))
+            case "redacted_thinking":
+                found.append(Thinking(redacted=text(block["data"]), at=said))
+    return found
 
 
 def decode_count(provider: str, body: bytes) -> int:

@@ -15,6 +15,7 @@ from services.chat.turn import (
     FinishReason,
     Reply,
     ReplyBuilder,
+    Text,
     Thinking,
     ToolCall,
     ToolCallDelta,
@@ -240,3 +241,18 @@ def test_an_error_in_a_stream_is_an_event_that_goes_on_with_the_numbers():
 
 def test_the_tier_that_was_asked_for_is_not_told_as_the_one_that_served():
     assert whole(Reply("hi"), service_tier="flex").service_tier is None
+
+
+def test_what_was_said_between_pieces_of_thinking_stays_between_them():
+    calls = (ToolCall("c", "f", "{}"),)
+    answer: Any = whole(Reply("beforeafter", calls, thinking=(Thinking("1", "s"), Thinking("2", "t", at=6))))
+    assert [item.type for item in answer.output] == ["reasoning", "message", "reasoning", "message", "function_call"]
+    assert [item.content[0].text for item in answer.output if item.type == "message"] == ["before", "after"]
+    # So it goes back to its provider.
+    sent = [{"role": "user", "content": "go"}, *[item.to_dict() for item in answer.output]]
+    turn, _ = asking(input=[*sent, {"type": "function_call_output", "call_id": "c", "output": "1"}]).translated()
+    [_, *told, _] = turn.messages
+    assert [one.parts for one in told] == [
+        (Thinking("1", "s"), Text("before"), Thinking("2", "t")),
+        (Text("after"),),
+    ]
