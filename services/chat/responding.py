@@ -28,8 +28,8 @@ FAIR_MILLISECONDS = 10_000
 """A caller may set any time limit; missing a shorter one says nothing about the provider."""
 
 MOST_HELD = 4
-"""Deltas without content that are held back at the beginning of a stream. Those that tell a role or a count of tokens
-come alone before the first word, and as long as the client has seen nothing of a reply, it can be begun again."""
+"""Idle deltas that are held back at the beginning of a stream. Those that tell a role or a count of tokens come alone
+before the first word, and as long as the client has seen nothing of a reply, it can be begun again."""
 
 
 Hold = Callable[[ModelSpec, Usage], Awaitable[bool]]
@@ -277,7 +277,9 @@ class StreamedAnswer:
         began = time.perf_counter()
         limit = min(deadline, asyncio.get_running_loop().time() + responder.first_token_seconds)
         first_word: float | None = None
+        passes_all = self._turn.original is not None
         held: list[Delta] = []
+        is_idle = True
         try:
             async with aclosing(lease.endpoint.adapter.stream(fitted, model)) as deltas:
                 while True:
@@ -288,14 +290,18 @@ class StreamedAnswer:
                     if first_word is None and (delta.text or delta.tool_calls):
                         first_word = _milliseconds_since(began)
                     reply.add(delta)
+                    if is_idle:
+                        is_idle = delta.is_idle if passes_all else not _has_content(delta)
+                        if not is_idle:
+                            limit = deadline
                     if not self._was_seen:
-                        held.append(delta)
-                        if not _has_content(delta) and len(held) <= MOST_HELD:
+                        if is_idle and (len(held) < MOST_HELD or not passes_all):
+                            # Of what only translators see the newest is enough.
+                            held[MOST_HELD - 1 :] = [delta]
                             continue
-                        self._was_seen, limit = True, deadline
+                        self._was_seen = True
                         for one in held:
                             yield one
-                        continue
                     yield delta
             lease.succeeded()
         except TimeoutError as late:

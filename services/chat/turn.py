@@ -249,7 +249,7 @@ class Delta:
     `records` are the server-sent events of the turn's original dialect, as they came, and `last_record` those that tell
     the client that the reply is whole: they wait until it is stored. `other_choices` is text of choices beside the
     first one, by their number; `signature` and `redacted` end a piece of thinking (see Thinking). `is_refusal`,
-    `kept_ids` and `served` are as in a Reply.
+    `kept_ids` and `served` are as in a Reply. One that `is_idle` says no more than that the provider is there.
     """
 
     text: str = ""
@@ -265,6 +265,7 @@ class Delta:
     is_refusal: bool = False
     kept_ids: Sequence[str] = ()
     served: Served = ()
+    is_idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

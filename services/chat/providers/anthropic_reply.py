@@ -105,6 +105,7 @@ class EventDecoder:
         self._whole_inputs: dict[int, str] = {}
         self._ran: list[str] = []
         self._finished = False
+        self._began = False
         self.done = False
         self.failure: GaiaError | None = None
 
@@ -128,7 +129,11 @@ class EventDecoder:
                 self.failure = errors.nonsense(self._provider, "an event that is none")
             if self.done or self.failure is not None:
                 break
-        return [delta for one in gathered if (delta := one.delta()) is not None]
+        deltas = [delta for one in gathered if (delta := one.delta()) is not None]
+        if not self._began:
+            for delta in deltas:
+                delta.is_idle = True
+        return deltas
 
     def check_end(self) -> None:
         """Raises the failure, or the error of a stream that was over before the reply was."""
@@ -138,6 +143,7 @@ class EventDecoder:
             raise errors.cut(self._provider)
 
     def _take(self, event: Mapping[str, Any], gathered: "_Gathered") -> None:
+        self._began = self._began or _says(event)
         match event["type"]:
             case "content_block_delta":
                 self._take_piece(event["index"], event["delta"], gathered)
@@ -255,6 +261,14 @@ def _is_thinking(event: Mapping[str, Any]) -> bool:
 
 def _message_id(message: Mapping[str, Any], *, is_kept: bool) -> tuple[str, ...]:
     return told_ids(message.get("id")) if is_kept else ()
+
+
+def _says(event: Mapping[str, Any]) -> bool:
+    """Whether an event says more than that a reply, or a piece of its text, begins."""
+    kind = event["type"]
+    if kind == "content_block_start":
+        return event["content_block"]["type"] not in ("text", "thinking")
+    return kind not in ("message_start", "ping")
 
 
 def _kept_ids(message: Mapping[str, Any]) -> tuple[str, ...]:

@@ -24,6 +24,17 @@ _REASONS: Mapping[str, FinishReason] = {
     "max_output_tokens": FinishReason.LENGTH,
     "content_filter": FinishReason.CONTENT_FILTER,
 }
+_BEGINNINGS = frozenset(
+    {
+        "keepalive",
+        "response.created",
+        "response.queued",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+    }
+)
+"""Events that may come long before the first one that says something."""
 _STATUSES: Mapping[str, int] = {"server_error": 500, "rate_limit_exceeded": 429, "vector_store_timeout": 504}
 """Of a response that failed, by its error's code; all other codes say what is wrong with the request."""
 _NAME = re.compile(r"[a-z0-9_.]{1,100}")
@@ -74,6 +85,7 @@ class ResponseDecoder:
         self._setting = setting
         self._calls: set[int] = set()
         self._untold: set[int] = set()
+        self._began = False
         self.done = False
         self.failure: GaiaError | None = None
 
@@ -89,6 +101,7 @@ class ResponseDecoder:
         for data in events:
             try:
                 event = orjson.loads(data)
+                self._began = self._began or event["type"] not in _BEGINNINGS
                 self._take(event, texts, calls, delta)
                 record = _record(event["type"], data)
             except GaiaError as failure:
@@ -102,6 +115,7 @@ class ResponseDecoder:
                 break
             records.append(record)
         delta.text, delta.tool_calls, delta.records = "".join(texts), calls, b"".join(records)
+        delta.is_idle = not self._began
         return delta if records or self.done or delta.usage is not None else None
 
     def check_end(self) -> None:

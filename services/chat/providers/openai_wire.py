@@ -111,6 +111,7 @@ class ChunkDecoder:
         self._setting = setting
         self._calls: dict[int, tuple[int, str]] = {}  # a call's number and id, by the number that it is told by
         self._finished = False
+        self._began = False
         self.done = False
         self.failure: GaiaError | None = None
 
@@ -148,6 +149,7 @@ class ChunkDecoder:
                 records.append(_without_usage(event, chunk))
         delta.text, delta.other_choices, delta.tool_calls = "".join(texts), others, calls
         delta.records = b"".join([_record(event) for event in records])
+        delta.is_idle = not self._began
         return delta if delta.records or delta.usage is not None else None
 
     def check_end(self) -> None:
@@ -173,6 +175,8 @@ class ChunkDecoder:
     ) -> None:
         index, added, reason = choice.get("index") or 0, choice.get("delta") or {}, choice.get("finish_reason")
         piece = _said(added)
+        if not self._began:
+            self._began = bool(reason) or any(value for name, value in added.items() if name != "role")
         if not index and (thought := _thought(added)):
             delta.thinking += thought
         if audio := added.get("audio"):

@@ -190,7 +190,7 @@ def piece(index: int, **delta) -> bytes:
 def test_events_that_came_together_are_told_together():
     decoder = EventDecoder("p")
     assert decoder.decode([event("ping")]) == []
-    assert decoder.decode([START]) == [Delta(usage=Usage(5, 1), tool_calls=[])]
+    assert decoder.decode([START]) == [Delta(usage=Usage(5, 1), tool_calls=[], is_idle=True)]
     [delta] = decoder.decode(
         [
             event("content_block_start", index=0, content_block={"type": "thinking", "thinking": ""}),

@@ -37,6 +37,8 @@ ALONE, BOTH = Selection(FIRST, ""), Selection(FIRST, "", [SECOND])
 DOWN = errors.unreachable("first")
 BROKEN = errors.from_status("first", 500, "")
 LIMITED = errors.from_status("first", 429, "", retry_after=3)
+NATIVE = Turn((), original=Original(Dialect.CHAT_COMPLETIONS, {}))
+IDLE = Delta(records=b"ping", is_idle=True)
 ROLE, WORD, END = Delta(records=b"role"), Delta("hello"), Delta(finish_reason=FinishReason.STOP)
 
 
@@ -67,8 +69,8 @@ class Asked:
             await self.complete(selection, seconds=seconds)
         return caught.value
 
-    def stream(self, selection: Selection = ALONE, seconds: float = 60.0) -> StreamedAnswer:
-        return self.responder.stream(TURN, selection, soon(seconds))
+    def stream(self, selection: Selection = ALONE, turn: Turn = TURN, seconds: float = 60.0) -> StreamedAnswer:
+        return self.responder.stream(turn, selection, soon(seconds))
 
 
 def actor(*acts: Act) -> Acting:
@@ -80,7 +82,11 @@ def soon(seconds: float) -> float:
 
 
 async def read(streamed: StreamedAnswer) -> list[Delta | Fallback]:
-    return [event async for event in streamed.events()]
+    return await read_all(streamed.events())
+
+
+async def read_all(events: AsyncGenerator[Delta | Fallback]) -> list[Delta | Fallback]:
+    return [event async for event in events]
 
 
 def told(attempts: Sequence[Attempt]) -> list[tuple[str, str]]:
@@ -200,18 +206,41 @@ class TestStreams:
         gate = asyncio.Event()
 
         async def thinks_in_its_own_way() -> AsyncGenerator[Delta]:
-            for _ in range(5):
-                yield ROLE
+            yield IDLE
+            yield ROLE
             await gate.wait()
             yield WORD
 
-        streamed = Asked(actor(thinks_in_its_own_way)).stream()
-        events = streamed.events()
+        events = Asked(actor(thinks_in_its_own_way)).stream(turn=NATIVE).events()
         async with asyncio.timeout(3):
-            assert [await anext(events) for _ in range(5)] == [ROLE] * 5
+            assert [await anext(events) for _ in range(2)] == [IDLE, ROLE]
+            # Longer than the time for a first token.
+            await asyncio.sleep(0.1)
             gate.set()
             assert await anext(events) == WORD
         await events.aclose()
+
+    async def test_pings_are_passed_on_after_a_while_and_no_answer(self):
+        async def pings() -> AsyncGenerator[Delta]:
+            while True:
+                yield IDLE
+                await asyncio.sleep(0.001)
+
+        events = Asked(actor(pings)).stream(turn=NATIVE).events()
+        async with asyncio.timeout(3):
+            assert await anext(events) == IDLE
+            with pytest.raises(DeadlineExceeded):
+                await read_all(events)
+
+    async def test_what_is_translated_does_not_begin_with_empty_pieces(self):
+        async def empties() -> AsyncGenerator[Delta]:
+            for _ in range(10):
+                yield ROLE
+            await asyncio.Event().wait()
+
+        *_, fallback, word, _ = await read(Asked(actor(empties)).stream(BOTH))
+        assert isinstance(fallback, Fallback)
+        assert word == Delta("second")
 
     async def test_a_caller_that_leaves_while_waiting_finds_what_was_used_once(self):
         used, waiting = Usage(7, 0), asyncio.Event()
