@@ -71,6 +71,8 @@ class AnthropicProvider:
                         break
             except EventTooLarge as error:
                 raise errors.nonsense(self.id, "an event of several megabytes") from error
+        if (failure := errors.instead_of_events(self.id, reader.rest, self._upstream.setting)) is not None:
+            raise failure
         for delta in decoder.decode(reader.end()):
             yield delta
         decoder.check_end()

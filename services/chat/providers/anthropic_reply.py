@@ -47,6 +47,8 @@ def decode_reply(provider: str, body: bytes, *, is_kept: bool = False) -> Reply:
     """Decodes a whole reply. `is_kept`: Anthropic keeps it, to go on from. Raises BadUpstream for what is none."""
     try:
         decoded = orjson.loads(body)
+        if decoded.get("type") == "error":
+            raise errors.from_stream(provider, decoded.get("error"))
         blocks = decoded["content"]
         return Reply(
             text="".join([block["text"] for block in blocks if block["type"] == "text"]),

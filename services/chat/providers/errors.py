@@ -11,6 +11,7 @@ not asked            Unavailable, reason PROVIDER_CIRCUIT_OPEN
 anything else        BadUpstream
 """
 
+import contextlib
 import datetime as dt
 import email.utils
 import re
@@ -46,6 +47,7 @@ MAX_DETAILS = 1000
 """Bytes of a refusal's details that are passed on."""
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _PATH = re.compile(r"[A-Za-z0-9_.\[\]-]{1,200}")
+_STATUS = re.compile("[45][0-9]{2}")
 _CONTEXT_TOO_LONG = "context_length_exceeded"
 # Anthropic has no code for it.
 _SAYS_TOO_LONG = "prompt is too long"
@@ -121,13 +123,27 @@ def from_status(
 
 
 def from_stream(provider: str, error: object, setting: str = "") -> GaiaError:
-    """Returns the error for what a provider sent inside of a stream: an object with `type`, `code` and `message`."""
+    """Returns the error for what a provider sent under a status of success: an object with `type`, `code`, `message`.
+
+    The code may be a status as well, as gateways have it that learn of a failure when theirs is sent.
+    """
     told = error if isinstance(error, dict) else {}
-    code = told.get("code")
-    status = _KINDS.get(str(code)) or _KINDS.get(str(told.get("type"))) or 500
+    code, kind = told.get("code"), told.get("type")
+    status = _KINDS.get(str(code)) or _KINDS.get(str(kind)) or (int(str(code)) if _STATUS.fullmatch(str(code)) else 500)
     message = str(told.get("message") or "no message")
     about = {"code": code, "param": told.get("param"), "details": told.get("details")}
     return from_status(provider, status, message, **about, setting=setting)
+
+
+def instead_of_events(provider: str, rest: bytes, setting: str = "") -> GaiaError | None:
+    """Returns the error for what is left of a stream and belongs to no event; None where that is nothing to go by."""
+    if not rest.startswith((b"{", b"<")):
+        return None
+    with contextlib.suppress(ValueError):
+        told = orjson.loads(rest)
+        if told.get("error"):
+            return from_stream(provider, told["error"], setting)
+    return nonsense(provider, "a body that is no stream of events")
 
 
 def timed_out(provider: str) -> GaiaError:

@@ -91,6 +91,8 @@ class OpenAIProvider:
                         break
             except EventTooLarge as error:
                 raise errors.nonsense(self.id, "an event of several megabytes") from error
+        if (failure := errors.instead_of_events(self.id, reader.rest, self._upstream.setting)) is not None:
+            raise failure
         if (delta := decoder.decode(reader.end())) is not None:
             yield _with_search(delta) if searches else delta
         decoder.check_end()

@@ -52,6 +52,8 @@ def decode_reply(provider: str, body: bytes) -> Reply:
     """Decodes a whole reply. Raises BadUpstream for what is none, and the error of a response that failed."""
     try:
         response = orjson.loads(body)
+        if "status" not in response and response.get("error"):
+            raise errors.from_stream(provider, response["error"])
         if response["status"] == "failed":
             failure, used = _failure(provider, response.get("error")), _usage(response)
             raise failure from (None if used is None else errors.Reported(used))

@@ -62,6 +62,8 @@ def decode_reply(provider: str, body: bytes) -> Reply:
     """Decodes a whole reply. Raises BadUpstream for what is none."""
     try:
         decoded = orjson.loads(body)
+        if decoded.get("error") and not decoded.get("choices"):
+            raise errors.from_stream(provider, decoded["error"])
         first, *others = decoded["choices"]
         message = first["message"]
         calls = [
@@ -110,7 +112,7 @@ class ChunkDecoder:
         self._show_usage = show_usage
         self._setting = setting
         self._calls: dict[int, tuple[int, str]] = {}  # a call's number and id, by the number that it is told by
-        self._finished = False
+        self._finished: dict[int, bool] = {}
         self._began = False
         self.done = False
         self.failure: GaiaError | None = None
@@ -156,7 +158,9 @@ class ChunkDecoder:
         """Raises the failure, or the error of a stream that was over before the reply was."""
         if self.failure is not None:
             raise self.failure
-        if not (self.done and self._finished):
+        # Some endpoints leave the end marker out: every choice that began has come to its end then.
+        finished = self._finished.values()
+        if not any(finished) or not (self.done or all(finished)):
             raise errors.cut(self._provider)
 
     def _load(self, event: bytes) -> dict[str, Any]:
@@ -182,7 +186,9 @@ class ChunkDecoder:
         if audio := added.get("audio"):
             delta.kept_ids = (*delta.kept_ids, *told_ids(audio.get("id")))
         if reason:
-            self._finished = True
+            self._finished[index] = True
+        else:
+            self._finished.setdefault(index, False)
         if index:
             if piece:
                 others.append((int(index), piece))

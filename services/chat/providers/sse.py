@@ -26,6 +26,11 @@ class EventReader:
             raise EventTooLarge
         return [data for event in whole if (data := _data(event))]
 
+    @property
+    def rest(self) -> bytes:
+        """What came since the last event that was whole."""
+        return self._rest
+
     def end(self) -> list[bytes]:
         """Returns the data of a last event whose blank line is missing, as some servers end."""
         rest, self._rest = self._rest.rstrip(b"\r\n"), b""

@@ -262,6 +262,15 @@ class TestFaults:
         assert error.code is grpc.StatusCode.INTERNAL
         assert "no message" in error.message
 
+    @pytest.mark.parametrize("is_stream", [False, True])
+    async def test_an_error_under_a_status_of_success_keeps_its_class(
+        self, client: Client, claude_upstream: ScriptedProvider, is_stream
+    ):
+        told = {"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}}
+        claude_upstream.script = lambda exchange: exchange.reply(200, told)
+        error = await refusal(client.completion_call({**ASK, "stream": is_stream}))
+        assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
     @pytest.mark.parametrize(
         ("kind", "reason"), [("overloaded_error", "provider_unavailable"), ("api_error", "bad_upstream")]
     )

@@ -106,7 +106,7 @@ class TestWholeReplies:
 
 
 class TestStreams:
-    @pytest.mark.parametrize("ending", ["cut", "end without finish", "end without marker", "nonsense", "error"])
+    @pytest.mark.parametrize("ending", ["cut", "end without finish", "nonsense", "error"])
     async def test_a_broken_stream_tells_an_error_and_no_end_and_keeps_what_came(
         self, client: Client, openai_upstream: ScriptedProvider, ending
     ):
@@ -118,9 +118,6 @@ class TestStreams:
                     exchange.cut()
                 case "end without finish":
                     await exchange.events(b"[DONE]")
-                    await exchange.end()
-                case "end without marker":
-                    await exchange.events(openai_chunk({}, "stop"))
                     await exchange.end()
                 case "nonsense":
                     await exchange.send(b"data: {nonsense\n\n")
@@ -137,6 +134,39 @@ class TestStreams:
         question, reply = await client.messages()
         assert question["content"] == "hi"
         assert (reply["content"], reply["is_complete"], reply["finish_reason"]) == ("half ", False, None)
+
+    async def test_a_reply_that_is_finished_is_whole_without_the_end_marker(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        async def script(exchange: Exchange) -> None:
+            await exchange.begin()
+            await exchange.events(openai_chunk({"content": "all"}), openai_chunk({}, "stop"), openai_usage(7, 3))
+            await exchange.end()
+
+        openai_upstream.script = script
+        *_, last, end = await client.stream(STREAM)
+        assert (last["choices"][0]["finish_reason"], end) == ("stop", "[DONE]")
+        _, reply = await client.messages()
+        assert (reply["content"], reply["is_complete"], reply["output_tokens"]) == ("all", True, 3)
+
+    @pytest.mark.parametrize("body", [ASK, STREAM], ids=["whole", "stream"])
+    @pytest.mark.parametrize("error", [{"code": "rate_limit_exceeded"}, {"code": 429}, {"type": "rate_limit_error"}])
+    async def test_an_error_under_a_status_of_success_keeps_its_class(
+        self, client: Client, openai_upstream: ScriptedProvider, error, body
+    ):
+        told = {"error": {"message": "slow down", **error}}
+        openai_upstream.script = lambda exchange: exchange.reply(200, told)
+        assert (await refusal(client.completion_call(body))).code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    async def test_a_page_in_place_of_a_stream_is_told_as_what_it_is(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        openai_upstream.script = lambda exchange: exchange.reply(200, b"<html>It works!</html>")
+        error = await refusal(client.completion_call(STREAM))
+        assert (error.code, error.message) == (
+            grpc.StatusCode.INTERNAL,
+            "openai sent a body that is no stream of events",
+        )
 
     async def test_a_failure_before_the_first_word_is_a_status_and_nothing_is_kept(
         self, client: Client, openai_upstream: ScriptedProvider

@@ -184,6 +184,7 @@ def chunk(delta, finish_reason=None, index=0, **more):
     return orjson.dumps({"choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}], **more})
 
 
+TWO = chunk({"content": "x"}, index=1)
 USAGE = orjson.dumps({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}})
 
 
@@ -243,13 +244,20 @@ def test_the_usage_is_passed_on_to_who_asked_for_it():
 
 @pytest.mark.parametrize(
     "events",
-    [[], [b"[DONE]"], [chunk({}, "stop")], [chunk({"content": "x"}), b"[DONE]"]],
+    [[], [b"[DONE]"], [chunk({"content": "x"})], [chunk({"content": "x"}), b"[DONE]"], [TWO, chunk({}, "stop")]],
 )
-def test_a_stream_without_finish_or_marker_is_cut(events):
+def test_a_stream_without_finish_is_cut(events):
     decoder = ChunkDecoder("p", show_usage=False)
     decoder.decode(events)
     with pytest.raises(BadUpstream, match="broke off"):
         decoder.check_end()
+
+
+@pytest.mark.parametrize("events", [[chunk({}, "stop")], [TWO, chunk({}, "stop", 1), chunk({}, "stop")]])
+def test_one_in_which_every_choice_is_finished_needs_no_marker(events):
+    decoder = ChunkDecoder("p", show_usage=False)
+    decoder.decode([*events, USAGE])
+    decoder.check_end()
 
 
 @pytest.mark.parametrize(
