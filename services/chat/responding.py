@@ -31,6 +31,9 @@ MOST_HELD = 4
 """Idle deltas that are held back at the beginning of a stream. Those that tell a role or a count of tokens come alone
 before the first word, and as long as the client has seen nothing of a reply, it can be begun again."""
 
+MOST_BYTES = 64 * 1024 * 1024
+"""A streamed reply that takes more than this is none: several times the longest that models write, in single tokens."""
+
 
 Hold = Callable[[ModelSpec, Usage], Awaitable[bool]]
 """Takes in what a try used that failed. Returns whether another one can be paid for beside it."""
@@ -270,7 +273,7 @@ class StreamedAnswer:
                 yield Fallback(f"{told}; trying {course.model.id} of {course.model.provider}", course.model)
 
     async def _try(self, course: Course) -> AsyncGenerator[Delta]:
-        self.reply = reply = ReplyBuilder()
+        self.reply = ReplyBuilder()
         responder, model, deadline = self._responder, course.model, self._deadline
         fitted, _ = responder.fit(self._turn, model)
         lease = course.lease()
@@ -289,7 +292,7 @@ class StreamedAnswer:
                         break
                     if first_word is None and (delta.text or delta.tool_calls):
                         first_word = _milliseconds_since(began)
-                    reply.add(delta)
+                    self._take(delta)
                     if is_idle:
                         is_idle = delta.is_idle if passes_all else not _has_content(delta)
                         if not is_idle:
@@ -325,6 +328,11 @@ class StreamedAnswer:
             self._was_seen = True
             for one in held:
                 yield one
+
+    def _take(self, delta: Delta) -> None:
+        self.reply.add(delta)
+        if self.reply.size > MOST_BYTES:
+            raise errors.nonsense(self.model.provider, f"a reply of more than {MOST_BYTES >> 20} MiB")
 
 
 def used_by(failure: GaiaError, course: Course, unheard: Unheard) -> tuple[Usage | None, bool]:

@@ -291,10 +291,18 @@ class Reply:
     served: Served = ()
 
 
+PIECE_BYTES = 64
+"""What keeping a piece of a reply takes beside its characters."""
+
+
 @dataclass(slots=True)
 class ReplyBuilder:
-    """Puts a reply together from its deltas; at any time it holds what arrived so far."""
+    """Puts a reply together from its deltas; at any time it holds what arrived so far.
 
+    `size` is about how many bytes that takes; bounding it is up to whoever adds.
+    """
+
+    size: int = 0
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     last_record: bytes = b""
@@ -309,6 +317,7 @@ class ReplyBuilder:
 
     def add(self, delta: Delta) -> None:
         """Takes a delta in."""
+        self.size += len(delta.text) + len(delta.thinking) + PIECE_BYTES
         if delta.text:
             self._texts.append(delta.text)
         if delta.thinking:
@@ -327,8 +336,10 @@ class ReplyBuilder:
         if delta.served:
             self.served = delta.served
         for index, text in delta.other_choices:
+            self.size += len(text) + PIECE_BYTES
             self._others.setdefault(index, []).append(text)
         for call in delta.tool_calls:
+            self.size += len(call.arguments) + PIECE_BYTES
             known = self._calls.get(call.index)
             if known is None:
                 self._calls[call.index] = (call.id, call.name, [call.arguments])

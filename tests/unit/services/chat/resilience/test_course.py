@@ -28,7 +28,7 @@ from services.chat.turn import (
     Usage,
     say,
 )
-from shared.errors import DeadlineExceeded, GaiaError, ResourceExhausted, Unavailable
+from shared.errors import BadUpstream, DeadlineExceeded, GaiaError, ResourceExhausted, Unavailable
 from tests.unit.services.chat.resilience.fakes import Act, Acting, Clock
 
 TURN = Turn((say(Role.USER, "hi"),))
@@ -262,6 +262,27 @@ class TestStreams:
         await asyncio.gather(reading, return_exceptions=True)
         assert [attempt.usage for attempt in streamed.attempts] == [used]
         assert streamed.reply.usage is None
+
+    @pytest.mark.parametrize(
+        "piece",
+        [
+            Delta("x" * 2_000_000),
+            Delta(thinking="x" * 2_000_000),
+            Delta(tool_calls=[ToolCallDelta(0, "a", "f", "x" * 2_000_000)]),
+            Delta(other_choices=[(1, "x" * 2_000_000)]),
+        ],
+        ids=["text", "thinking", "arguments", "other choices"],
+    )
+    async def test_a_reply_without_end_is_none(self, piece: Delta):
+        async def floods() -> AsyncGenerator[Delta]:
+            for _ in range(1000):
+                yield piece
+            yield END
+
+        streamed = Asked(actor(floods)).stream()
+        with pytest.raises(BadUpstream, match="a reply of more than 64 MiB"):
+            await read(streamed)
+        assert streamed.reply.size < 70_000_000
 
     async def test_a_reply_without_content_is_whole_too(self):
         streamed = Asked(actor([ROLE, END])).stream()
