@@ -40,11 +40,18 @@ class _Call:
 class HealthBoard:
     """Rolling windows of calls, for each provider and for each model of the catalogue. Bounded by both.
 
-    `version` counts the calls, so that what was made from the board can be kept until it changes.
+    `version` counts the calls, so that what was made from the board can be kept until it changes. `is_left_alone` says
+    whether a provider is not even asked for now: that is not well, however well it did before.
     """
 
-    def __init__(self, models: Iterable[tuple[str, str]], now: Callable[[], dt.datetime]) -> None:
+    def __init__(
+        self,
+        models: Iterable[tuple[str, str]],
+        now: Callable[[], dt.datetime],
+        is_left_alone: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._now = now
+        self._is_left_alone = is_left_alone
         self._calls: dict[str, deque[_Call]] = {}
         self._replies: dict[tuple[str, str], deque[tuple[float, float]]] = {
             model: deque(maxlen=MODEL_WINDOW) for model in models
@@ -78,7 +85,10 @@ class HealthBoard:
             return Health()
         rate = sum(not call.ok for call in calls) / len(calls)
         times = [call.first_word_ms for call in calls if call.first_word_ms is not None]
-        status = "unhealthy" if rate >= UNHEALTHY_RATE else "degraded" if rate >= DEGRADED_RATE else "healthy"
+        if rate >= UNHEALTHY_RATE or self._is_left_alone(provider):
+            status = "unhealthy"
+        else:
+            status = "degraded" if rate >= DEGRADED_RATE else "healthy"
         return Health(status, _mean(times), rate, calls[-1].at)
 
     def reply_ms(self, provider: str, model: str) -> float | None:

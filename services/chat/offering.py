@@ -47,7 +47,7 @@ class Offering:
         self.prices = listing.prices
         self._ways = ways_of(settings)
         self.adapters = Adapters(connect_providers(self._ways), longest_seconds=settings.provider_total_seconds)
-        self.board = HealthBoard(self._models(), now)
+        self.board = HealthBoard(self._models(), now, self._is_left_alone)
         self.changed: Callable[[ChatSettings], None] = lambda _: None
         self._now = now
         self._discovery = Discovery({}, self._told)
@@ -118,6 +118,9 @@ class Offering:
         await self._asking.enter_async_context(self._discovery.running())
         probed = [pool for name, pool in self.adapters.items() if name != LOCAL]
         await self._asking.enter_async_context(probing(probed, self.board, settings.provider_probe_seconds))
+
+    def _is_left_alone(self, provider: str) -> bool:
+        return provider in self.adapters and self.adapters[provider].is_left_alone
 
     def _models(self) -> list[tuple[str, str]]:
         return [(model.provider, model.id) for model in self.catalogue.models]

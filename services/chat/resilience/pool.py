@@ -212,6 +212,11 @@ class Pool:
         """How many calls have not ended, which closing it would break off."""
         return sum(endpoint.in_flight for endpoint in self.endpoints)
 
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether the circuits of all are open."""
+        return all(endpoint.circuit.is_open for endpoint in self.endpoints)
+
     async def probe(self) -> None:
         """Asks every endpoint whether it answers. Raises the first failure, when all were asked."""
         failures: list[GaiaError] = []

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from gaia.chat.v1.chat_service_pb2 import ChatRequest
-from gaia.chat.v1.provider_service_pb2 import GetProviderHealthRequest
+from gaia.chat.v1.provider_service_pb2 import GetProviderHealthRequest, ListProvidersRequest
 from pydantic import SecretStr
 
 from services.chat.settings import CompatibleEndpoint, ProviderEndpoint
@@ -278,6 +278,34 @@ class TestCircuits:
 
             await until(is_back)
             assert len(openai_upstream.requests) == 4, "one trial, which succeeded"
+
+    async def test_health_tells_at_once_of_a_provider_that_is_not_asked_however_well_it_did(
+        self, asking: Asking, openai_upstream: ScriptedProvider
+    ):
+        async def told(client: Client) -> tuple[str, str]:
+            one = await client.call(client.providers.GetProviderHealth, GetProviderHealthRequest(id="openai"))
+            listed = await client.call(client.providers.ListProviders, ListProvidersRequest())
+            return one.health.status, next(each.health for each in listed.providers if each.id == "openai")
+
+        settings = {"provider_retries": 0, "provider_circuit_failures": 3, "provider_circuit_seconds": 0.5}
+        openai_upstream.script = hello
+        async with asking(**settings) as client:
+            for _ in range(40):
+                assert await text_of(client) == "hello"
+            assert await told(client) == ("healthy", "healthy")
+            openai_upstream.script = failing(500)
+            for _ in range(3):
+                await refusal(client.completion_call(ASK))
+            assert await told(client) == ("unhealthy", "unhealthy")
+            openai_upstream.script = hello
+
+            async def is_back() -> bool:
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    return await text_of(client) == "hello"
+                return False
+
+            await until(is_back)
+            assert await told(client) == ("healthy", "healthy")
 
 
 class TestSeveralEndpoints:
