@@ -270,6 +270,8 @@ def _says(event: Mapping[str, Any]) -> bool:
     kind = event["type"]
     if kind == "content_block_start":
         return event["content_block"]["type"] not in ("text", "thinking")
+    if kind == "content_block_delta":
+        return any(value for name, value in event["delta"].items() if name != "type")
     return kind not in ("message_start", "ping")
 
 

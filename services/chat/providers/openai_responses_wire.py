@@ -103,7 +103,7 @@ class ResponseDecoder:
         for data in events:
             try:
                 event = orjson.loads(data)
-                self._began = self._began or event["type"] not in _BEGINNINGS
+                self._began = self._began or (event["type"] not in _BEGINNINGS and event.get("delta") != "")
                 self._take(event, texts, calls, delta)
                 record = _record(event["type"], data)
             except GaiaError as failure:

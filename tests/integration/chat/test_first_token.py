@@ -49,13 +49,15 @@ async def alive(exchange: Exchange) -> None:
         await exchange.events(
             {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
         )
-        sign: Any = {"type": "ping"}
+        empty = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": ""}}
+        signs: list[Any] = [{"type": "ping"}, empty]
     elif exchange.path.endswith("/responses"):
-        sign = {"type": "response.in_progress", "response": {"id": "resp_idle", "status": "in_progress"}}
+        signs = [{"type": "response.in_progress", "response": {"id": "resp_idle", "status": "in_progress"}}]
+        signs += [{"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": ""}]
     else:
-        sign = openai_chunk({"role": "assistant", "content": ""})
+        signs = [openai_chunk({"role": "assistant", "content": ""}), openai_chunk({"content": ""})]
     for _ in range(40):
-        await exchange.events(sign)
+        await exchange.events(*signs)
         # The pace of the signs: they are what is waited for here.
         await asyncio.sleep(FIRST_TOKEN_SECONDS / 10)
     exchange.cut()
