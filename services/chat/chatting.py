@@ -236,11 +236,16 @@ def _check(call: ChatCall) -> None:
         violations.append(Violation("temperature", f"must be 0 to {MAX_TEMPERATURE:g}, not {call.temperature:g}"))
     if call.max_tokens is not None and call.max_tokens < 1:
         violations.append(Violation("max_tokens", f"must be 1 or more, not {call.max_tokens}"))
-    if call.chunking not in CHUNKINGS:
-        violations.append(Violation("chunking", f"must be {WHOLE_WORDS} or left out, not {call.chunking[:64]}"))
-    violations += check_wish(call.wish)
+    violations += [*check_chunking(call.chunking), *check_wish(call.wish)]
     if violations:
         raise InvalidArgument.of(*violations)
+
+
+def check_chunking(chunking: str) -> list[Violation]:
+    """Returns what is wrong with the way in which the text of a stream is to be cut."""
+    if chunking in CHUNKINGS:
+        return []
+    return [Violation("chunking", f"must be {WHOLE_WORDS} or left out, not {chunking[:64]}")]
 
 
 def allowed_seconds(call: ChatCall) -> float:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from services.chat.chatting import WHOLE_WORDS, Chat, ChatCall, Chatted, Prepared, allowed_seconds
+from services.chat.chatting import WHOLE_WORDS, Chat, ChatCall, Chatted, Prepared, allowed_seconds, check_chunking
 from services.chat.completing import Asking, Completions, PreparedCompletion
 from services.chat.conversations import no_conversation, parse_conversation_id
 from services.chat.dialects import combined
@@ -33,14 +33,18 @@ class Combined:
         """Checks a request and chooses its model. Raises what `Chat.prepare` and `Completions.prepare` do."""
         if request.completion is None:
             return await self._chat.prepare(call)
-        if violations := check_wish(call.wish):
+        if violations := [*check_wish(call.wish), *check_chunking(call.chunking)]:
             raise InvalidArgument.of(*violations)
         # What one family of providers is sent unchanged, another may not understand: nobody answers instead.
         wish = replace(call.wish, enable_fallback=False)
         selection = self._selector.select(wish, self._chat.may_choose(call.caller))
         asked, conversation_id = await self._in_conversation(request.completion, call)
         who = Asking(call.caller, call.request_id, allowed_seconds(call), call.once)
-        return await self._completions.prepare_for(asked, selection, who, conversation_id)
+        whole_words = asked.stream and call.chunking == WHOLE_WORDS
+        if whole_words and (asked.body.get("logprobs") or asked.body.get("n") not in (None, 1)):
+            raise InvalidArgument.field("chunking", "cannot be word with logprobs or n, which tell of single tokens")
+        prepared = await self._completions.prepare_for(asked, selection, who, conversation_id)
+        return replace(prepared, whole_words=whole_words)
 
     async def answer(self, prepared: Prepared | PreparedCompletion) -> bytes:
         """Returns the body of the response, once the reply is stored."""

@@ -20,6 +20,7 @@ from services.chat.records import stored_reply
 from services.chat.responding import Fallback
 from services.chat.selection import Selection
 from services.chat.turn import Reply, Turn
+from services.chat.words import WholeWords
 from shared.errors import InvalidArgument
 from shared.identity.principal import Principal
 
@@ -42,6 +43,7 @@ class Asking:
 class PreparedCompletion:
     """A request that was translated and admitted. `left_out` names preferences not heeded.
 
+    With `whole_words` the text of its stream is told in whole words, and nothing is passed on as the provider sent it.
     It has to be closed (it is an asynchronous context manager), whether the call was made or not.
     """
 
@@ -50,6 +52,7 @@ class PreparedCompletion:
     is_same_dialect: bool
     left_out: Sequence[str]
     conversation_id: uuid.UUID | None = None
+    whole_words: bool = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -183,11 +186,18 @@ class Completions:
         When the provider or the caller breaks off, what arrived is stored as incomplete.
         """
         request, begun = prepared.request, prepared.begun
-        writer = None if prepared.is_same_dialect else request.writer(begun.stamp)
+        passes_on = prepared.is_same_dialect and not prepared.whole_words
+        writer = None if passes_on else request.writer(begun.stamp)
+        words = WholeWords() if prepared.whole_words else None
         async with aclosing(begun.events()) as events:
             async for event in events:
                 if isinstance(event, Fallback):
                     continue
+                if words is not None:
+                    text = words.add(event.text)
+                    if event.finish_reason is not None:
+                        text += words.rest()
+                    event = replace(event, text=text)
                 records = event.records if writer is None else writer.write(event, begun.model)
                 if records:
                     yield records

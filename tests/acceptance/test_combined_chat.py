@@ -57,6 +57,12 @@ class TestChunking:
         assert "".join(said) == GREETING
         assert all(piece.endswith(" ") for piece in said[:-1])
 
+    async def test_what_is_told_token_by_token_cannot_be_told_in_words(self, caller: Caller):
+        body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x"}], "stream": True, "logprobs": True}
+        refused = await caller.post("/api/v1/chat?chunking=word", body)
+        assert refused.status_code == 400
+        assert "chunking: cannot be word with logprobs" in refused.json()["detail"]
+
     async def test_any_other_way_is_refused(self, caller: Caller):
         refused = await caller.post("/api/v1/chat?chunking=line", {"message": "x"})
         assert refused.status_code == 400

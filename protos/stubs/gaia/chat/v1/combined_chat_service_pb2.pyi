@@ -26,7 +26,7 @@ class CombinedChatRequest(_message.Message):
     BODY_FIELD_NUMBER: _builtins.int
     CHUNKING_FIELD_NUMBER: _builtins.int
     chunking: _builtins.str
-    """`word` keeps words and JSON objects whole in the chunks of the reply to a `message`. Default: what the JSON says."""
+    """`word` keeps words and JSON objects whole in the chunks of the reply. Default: what the JSON says."""
     @_builtins.property
     def body(self) -> _httpbody_pb2.HttpBody:
         """JSON of the request."""
