@@ -14,6 +14,7 @@ from tests.support.sse import DONE, all_events
 CHAT = "/api/v0.2/chat"
 STREAM = "/api/v0.2/chat/stream"
 GREETING = "Hello from the simulated provider, nice to meet you."
+EVERY_SCRIPT = "naïve Grüße, здравствуй мир, 你好世界, שלום ﷽ and 🎉 👩\u200d🚀 \U0001d4b3 ends here."
 MIB = 1 << 20
 
 
@@ -27,6 +28,15 @@ async def stream(caller: Caller, message: str, path: str = STREAM, **fields: Any
     async with caller.stream(path, {"message": message, **fields}) as response:
         assert response.status_code == 200, await response.aread()
         return await all_events(response)
+
+
+def _said(event: dict[str, Any]) -> str:
+    """What an event of an SDK's dialect adds to the text."""
+    if "choices" in event:
+        return "".join(choice["delta"].get("content") or "" for choice in event["choices"])
+    if event["type"] == "response.output_text.delta":
+        return str(event["delta"])
+    return str(event["delta"].get("text") or "") if event["type"] == "content_block_delta" else ""
 
 
 class TestReplies:
@@ -132,9 +142,26 @@ class TestStream:
         # The simulator sends this reply one character at a time.
         events = await stream(caller, "please use every script", provider=provider)
         contents = [event["content"] for event in events[:-1] if event["type"] == "content"]
-        assert "".join(contents) == "naïve Grüße, здравствуй мир, 你好世界, שלום ﷽ ends here."
+        assert "".join(contents) == EVERY_SCRIPT
         assert all(content[-1].isspace() for content in contents[:-1]), contents
         assert not any(content[0].isspace() for content in contents[1:]), contents
+
+    @pytest.mark.parametrize("model", ["claude-sonnet-5", "gpt-4o"])
+    @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages"])
+    async def test_characters_stay_whole_in_the_dialects_of_the_sdks(self, caller: Caller, path: str, model: str):
+        # The simulator cuts those in two that are two units of UTF-16.
+        asked = [{"role": "user", "content": "please use every script"}]
+        body: dict[str, Any] = {
+            "model": model,
+            "stream": True,
+            "input" if path == "/v1/responses" else "messages": asked,
+        }
+        if path == "/v1/messages":
+            body["max_tokens"] = 100
+        async with caller.stream(path, body) as response:
+            assert response.status_code == 200
+            events = [event for event in await all_events(response) if event != DONE]
+        assert "".join(map(_said, events)) == EVERY_SCRIPT
 
     async def test_what_the_provider_sends_is_passed_on_at_once(self, caller: Caller):
         # 0.1 s lies between two pieces of this reply; waiting for the whole of it would show.

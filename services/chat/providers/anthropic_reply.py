@@ -12,6 +12,7 @@ import orjson
 from services.chat.kept_ids import told_ids
 from services.chat.providers import errors
 from services.chat.providers.checked import count, text
+from services.chat.providers.halves import Halves
 from services.chat.providers.server_tools import with_message_tools
 from services.chat.tiers import told_tier
 from services.chat.turn import (
@@ -107,6 +108,7 @@ class EventDecoder:
         self._whole_inputs: dict[int, str] = {}
         self._ran: list[str] = []
         self._finished = False
+        self._halves = Halves()
         self._began = False
         self.done = False
         self.failure: GaiaError | None = None
@@ -117,9 +119,9 @@ class EventDecoder:
         An error or nonsense among them is put down as `failure`, so that what came before it is not lost.
         """
         gathered = [_Gathered()]
-        for data in events:
+        for sent in events:
             try:
-                event = orjson.loads(data)
+                event, data = self._halves.load(sent)
                 if gathered[-1].ended_thinking or (gathered[-1].spoke and _is_thinking(event)):
                     gathered.append(_Gathered())
                 self._take(event, gathered[-1])

@@ -12,6 +12,7 @@ import orjson
 from services.chat.kept_ids import told_ids
 from services.chat.providers import errors
 from services.chat.providers.checked import count, text
+from services.chat.providers.halves import Halves
 from services.chat.providers.server_tools import with_response_tools
 from services.chat.tiers import told_tier
 from services.chat.turn import Delta, FinishReason, Original, Reply, ToolCall, ToolCallDelta, Usage
@@ -87,6 +88,7 @@ class ResponseDecoder:
         self._setting = setting
         self._calls: set[int] = set()
         self._untold: set[int] = set()
+        self._halves = Halves()
         self._began = False
         self.done = False
         self.failure: GaiaError | None = None
@@ -100,9 +102,9 @@ class ResponseDecoder:
         texts: list[str] = []
         calls: list[ToolCallDelta] = []
         records: list[bytes] = []
-        for data in events:
+        for sent in events:
             try:
-                event = orjson.loads(data)
+                event, data = self._halves.load(sent)
                 self._began = self._began or (event["type"] not in _BEGINNINGS and event.get("delta") != "")
                 self._take(event, texts, calls, delta)
                 record = _record(event["type"], data)

@@ -9,6 +9,7 @@ import orjson
 from services.chat.kept_ids import told_ids
 from services.chat.providers import errors
 from services.chat.providers.checked import count, text
+from services.chat.providers.halves import Halves
 from services.chat.tiers import told_tier
 from services.chat.turn import (
     Delta,
@@ -111,6 +112,7 @@ class ChunkDecoder:
         self._provider = provider
         self._show_usage = show_usage
         self._setting = setting
+        self._halves = Halves()
         self._calls: dict[int, tuple[int, str]] = {}  # a call's number and id, by the number that it is told by
         self._finished: dict[int, bool] = {}
         self._began = False
@@ -127,12 +129,12 @@ class ChunkDecoder:
         others: list[tuple[int, str]] = []
         calls: list[ToolCallDelta] = []
         records: list[bytes] = []
-        for event in events:
-            if event == DONE:
+        for sent in events:
+            if sent == DONE:
                 self.done = True
                 break
             try:
-                chunk = self._load(event)
+                chunk, event = self._load(sent)
                 choices = chunk.get("choices") or ()
                 usage = decode_usage(chunk.get("usage"))
                 for choice in choices:
@@ -163,11 +165,11 @@ class ChunkDecoder:
         if not any(finished) or not (self.done or all(finished)):
             raise errors.cut(self._provider)
 
-    def _load(self, event: bytes) -> dict[str, Any]:
-        chunk: dict[str, Any] = orjson.loads(event)
+    def _load(self, sent: bytes) -> tuple[dict[str, Any], bytes]:
+        chunk, event = self._halves.load(sent)
         if chunk.get("error"):
             raise errors.from_stream(self._provider, chunk["error"], self._setting)
-        return chunk
+        return chunk, event
 
     def _add(
         self,
