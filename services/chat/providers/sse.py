@@ -1,5 +1,7 @@
 """Reading server-sent events (WHATWG HTML, 9.2.6) out of bytes as they arrive. Only `data` is of interest."""
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""May stand before the first event, and belongs to none."""
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 """A single event larger than this is no delta of a reply."""
 
@@ -13,10 +15,17 @@ class EventReader:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._has_begun = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Takes bytes and returns the data of the events that are whole now. Raises EventTooLarge."""
         text = self._rest + chunk
+        if not self._has_begun:
+            if len(text) < len(BYTE_ORDER_MARK):
+                self._rest = text
+                return []
+            self._has_begun = True
+            text = text.removeprefix(BYTE_ORDER_MARK)
         if b"\r" in text:
             # A carriage return at the end may be half of a line end: it waits.
             tail = b"\r" if text.endswith(b"\r") else b""
