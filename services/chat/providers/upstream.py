@@ -166,8 +166,7 @@ class Upstream:
             finally:
                 response.close()
         except FAILURES as failure:
-            late = isinstance(failure, TimeoutError)
-            raise errors.timed_out(self.provider) if late else errors.unreachable(self.provider) from failure
+            raise self._unanswered(failure) from failure
         raise self._refused(response, refusal or b"")
 
     def _open(self) -> aiohttp.ClientSession:
@@ -185,6 +184,13 @@ class Upstream:
 
     def _broken(self, failure: BaseException) -> GaiaError:
         return errors.timed_out(self.provider) if isinstance(failure, TimeoutError) else errors.cut(self.provider)
+
+    def _unanswered(self, failure: BaseException) -> GaiaError:
+        is_proxys = isinstance(failure, aiohttp.ClientHttpProxyError)
+        if isinstance(failure, aiohttp.ClientResponseError) and not is_proxys:
+            return errors.nonsense(self.provider, "something that is no HTTP")
+        late = isinstance(failure, TimeoutError)
+        return errors.timed_out(self.provider) if late else errors.unreachable(self.provider)
 
     def _refused(self, response: aiohttp.ClientResponse, body: bytes) -> GaiaError:
         retry_after = errors.read_retry_after(response.headers, self._now())

@@ -270,6 +270,21 @@ class TestConnections:
             with pytest.raises(Unavailable):
                 await up.fetch("/x", b"{}")
 
+    @pytest.mark.parametrize(
+        "said",
+        [b"SSH-2.0-OpenSSH_9\r\n\r\n", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nZZ\r\nabc\r\n"],
+        ids=["another protocol", "no chunks"],
+    )
+    async def test_what_is_no_http_is_nonsense(self, provider: ScriptedProvider, said: bytes):
+        async def script(exchange: Exchange) -> None:
+            await exchange.write(said)
+            exchange.writer.close()
+
+        provider.script = script
+        async with upstream(openai_client(provider.url)) as up:
+            with pytest.raises(BadUpstream):
+                await up.fetch("/x", b"{}")
+
 
 class TestBodies:
     async def test_a_reply_beyond_all_measure_is_refused(self, provider: ScriptedProvider):
