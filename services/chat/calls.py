@@ -276,7 +276,9 @@ class BegunCall:
         finally:
             if state is not State.DONE:
                 used = [*_used_by(answer.attempts), *self._heard(answer, was_at_work=was_at_work)]
-                broken = self._break_off(admission, state, error, first_word, used, answer.model, answer.reply)
+                is_estimate = not answer.reply.is_told or _has_estimate(answer.attempts)
+                parts = (answer.model, answer.reply)
+                broken = self._break_off(admission, state, error, first_word, used, *parts, is_estimate=is_estimate)
                 if state is State.FAILED:
                     await _briefly(broken)
         whole, model = answer.reply.build(), answer.model
@@ -403,6 +405,8 @@ class BegunCall:
         Where it said nothing and nothing arrived, that is an estimate, unless it broke off by itself.
         """
         builder, model = answer.reply, answer.model
+        if builder.is_told:
+            return [Used(model.provider, model.id, builder.usage, builder.served)]
         if builder.usage is None and not builder.has_content:
             return _used(model, self._cut_off(model, answer.asked_at) if was_at_work else None)
         said = builder.usage or Usage(turn_tokens(self._call.turn))

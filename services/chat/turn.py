@@ -355,6 +355,11 @@ class ReplyBuilder:
         """Whether anything of the reply arrived."""
         return bool(self._texts or self._calls or self._others)
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the provider said that the reply is whole, and what it took."""
+        return self.usage is not None and self.finish_reason is not None
+
     def build(self) -> Reply:
         """Returns the reply as far as it arrived."""
         calls = [ToolCall(call_id, name, "".join(arguments)) for call_id, name, arguments in self._calls.values()]

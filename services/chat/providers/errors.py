@@ -197,7 +197,9 @@ def was_at_work(error: GaiaError) -> bool:
     One that could not be connected to in time was asked nothing, and one that refused or failed by itself counts
     nothing beyond what it reported.
     """
-    return error.reason == TIMEOUT and not isinstance(error.__cause__, aiohttp.ConnectionTimeoutError)
+    late = error.__cause__
+    is_ours = isinstance(late, TimeoutError) and not isinstance(late, aiohttp.ConnectionTimeoutError)
+    return error.reason == TIMEOUT and is_ours
 
 
 def told_wait(error: GaiaError) -> float | None:
