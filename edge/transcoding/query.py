@@ -126,7 +126,8 @@ class QueryBinder:
             if field_.key is not None:
                 self._bind_entry(field_, rest, text, message, path, name, bound)
                 return
-            if not rest:
+            # How many clients write the name of a list: OpenAI's SDKs, and whatever else comes from PHP or Rails.
+            if not rest or (rest == "[]" and field_.shape.cardinality is Cardinality.REPEATED):
                 self._store(field_, text, message, path, name, bound)
                 return
             if rest[0] == "[":
