@@ -32,6 +32,7 @@ EXPORTED = {
     "chat_messages": "SELECT m.* FROM chat_messages m JOIN conversations c ON c.id = m.conversation_id "
     "WHERE c.user_id = $1 ORDER BY m.position",
     "assets": "SELECT * FROM assets WHERE user_id = $1 ORDER BY created_at",
+    "background_calls": "SELECT * FROM background_calls WHERE user_id = $1 ORDER BY created_at",
     "kept_ids": "SELECT * FROM kept_ids WHERE user_id = $1 ORDER BY created_at",
     "idempotency_records": "SELECT key, created_at, answer FROM idempotency_records WHERE user_id = $1 "
     "ORDER BY created_at",
@@ -41,14 +42,16 @@ EXPORTED = {
     "OR owner IN (SELECT id FROM api_keys WHERE user_id = $1) ORDER BY month, kind, owner",
     "audit_events": f"SELECT * FROM audit_events WHERE {_ABOUT} ORDER BY created_at",  # noqa: S608 - stands here
 }
-# The ledger stays, as accounts must: its rows hold no name and no word, and the id leads to nobody any more. So does
-# the audit trail, which nothing but this changes: what its entries tell of the user but by ids is taken out.
+# The ledger stays, as accounts must: its rows hold no name and no word, and the id leads to nobody any more. What goes
+# on in the background is paid for all the same, so that its row stays until it is over, without a word. The audit trail
+# stays, too, which nothing but this changes: what its entries tell of the user but by ids is taken out.
 ERASED = (
     "ALTER TABLE audit_events DISABLE TRIGGER audit_events_append_only",
     f"UPDATE audit_events SET address = '', details = details - 'name' WHERE {_ABOUT}",  # noqa: S608 - stands here
     "ALTER TABLE audit_events ENABLE TRIGGER audit_events_append_only",
     "DELETE FROM idempotency_records WHERE user_id = $1",
     "DELETE FROM kept_ids WHERE user_id = $1",
+    "UPDATE background_calls SET said = '[]' WHERE user_id = $1",
     "DELETE FROM users WHERE id = $1",
 )
 

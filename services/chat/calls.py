@@ -10,17 +10,19 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 from services.chat import snapshot
+from services.chat.background import BackgroundCalls
 from services.chat.cache import ResponseCache
 from services.chat.catalogue import ModelSpec
 from services.chat.dialects.base import Stamp
 from services.chat.ledger import Exchange, State, new_call_id
 from services.chat.metering import Admission, Meter, Used, may_use
 from services.chat.providers import errors
+from services.chat.records import Stored
 from services.chat.resilience.course import Attempt
 from services.chat.responding import Fallback, Responder, StreamedAnswer, used_by
 from services.chat.selection import Selection
 from services.chat.snapshot import Told
-from services.chat.tokens import BYTES_PER_TOKEN, turn_tokens
+from services.chat.tokens import reply_tokens, turn_tokens
 from services.chat.turn import Delta, Reply, ReplyBuilder, ToolCallDelta, Turn, Usage
 from services.chat.unheard import used_unheard
 from shared.errors import GaiaError
@@ -52,7 +54,8 @@ class ModelCall:
     `exchange` makes what is kept of the conversation from a reply, the ids of the provider and the model that gave it,
     and whether it is whole.
     `max_output_tokens` is the client's limit for all replies together. A call with a `cache_key` may be answered by the
-    reply to an earlier one of the same key.
+    reply to an earlier one of the same key. Of a call that may go on in the background, `said` is what is stored beside
+    the reply, whose content is left out unless `keeps_content`.
     """
 
     caller: Principal
@@ -66,22 +69,30 @@ class ModelCall:
     max_output_tokens: int | None = None
     once: Once | None = None
     cache_key: bytes | None = None
+    said: Sequence[Stored] = ()
+    keeps_content: bool = True
 
 
 class Calls:
-    """Makes calls. It writes in tasks of its own: a caller that leaves does not undo what was begun."""
+    """Makes calls. It writes in tasks of its own: a caller that leaves does not undo what was begun.
 
-    def __init__(self, responder: Responder, meter: Meter, cache: ResponseCache) -> None:
+    `background` looks after those that go on when they were answered.
+    """
+
+    def __init__(
+        self, responder: Responder, meter: Meter, cache: ResponseCache, background: BackgroundCalls | None = None
+    ) -> None:
         self.responder = responder
         self.meter = meter
         self.cache = cache
+        self.background = background
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def begin(self, call: ModelCall) -> "BegunCall":
+    async def begin(self, call: ModelCall, made: "type[BegunCall] | None" = None) -> "BegunCall":
         """Admits a call. It has to be closed (it is an asynchronous context manager), whether it was made or not.
 
-        Raises AlreadyExists for an idempotency key that is in use or belongs to another request, and what
-        `Meter.admit` raises.
+        `made` is how it is made, where that is not the usual way. Raises AlreadyExists for an idempotency key that is
+        in use or belongs to another request, and what `Meter.admit` raises.
         """
         call_id, now = new_call_id(), self.meter.now()
         seconds = max(0.0, call.deadline - asyncio.get_running_loop().time())
@@ -109,7 +120,7 @@ class Calls:
             if call.once is not None and kept is None:
                 self.in_background(self.meter.ledger.release(call_id))
             raise
-        return BegunCall(self, call, admission, "" if call.cache_key is None else "miss")
+        return (made or BegunCall)(self, call, admission, "" if call.cache_key is None else "miss")
 
     async def _admit(self, call: ModelCall, call_id: uuid.UUID, seconds: float) -> Admission:
         return await self.meter.admit(
@@ -228,14 +239,14 @@ class BegunCall:
             answer = await responder.complete(call.turn, course, call.deadline, self._hold, self._unheard)
         except GaiaError as failure:
             last, is_estimate = used_by(failure, course, self._unheard)
-            used = [*_used_by(course.attempts), *_used(course.model, last)]
+            used = [*used_before(course.attempts), *_used(course.model, last)]
             error = failure.reason or failure.code
-            estimated = is_estimate or _has_estimate(course.attempts)
+            estimated = is_estimate or has_estimate(course.attempts)
             broken = self._break_off(admission, State.FAILED, error, None, used, course.model, is_estimate=estimated)
             await _briefly(broken)
             raise
         except BaseException:
-            used = [*_used_by(course.attempts), *_used(course.model, self._cut_off(course.model, course.asked_at))]
+            used = [*used_before(course.attempts), *_used(course.model, self._cut_off(course.model, course.asked_at))]
             self._break_off(admission, State.CANCELLED, "", None, used, course.model)
             raise
         return await self._finish(admission, answer.reply, answer.model, answer.attempts, answer.fallback_used, None)
@@ -259,7 +270,7 @@ class BegunCall:
         first_word: float | None = None
         state, error, was_at_work = State.CANCELLED, "", True
         try:
-            async with aclosing(answer.events()) as events:
+            async with aclosing(self._arriving(answer)) as events:
                 async for event in events:
                     if isinstance(event, Delta):
                         if first_word is None and (event.text or event.tool_calls or event.thinking):
@@ -275,8 +286,8 @@ class BegunCall:
             raise
         finally:
             if state is not State.DONE:
-                used = [*_used_by(answer.attempts), *self._heard(answer, was_at_work=was_at_work)]
-                is_estimate = not answer.reply.is_told or _has_estimate(answer.attempts)
+                used = [*used_before(answer.attempts), *self._heard(answer, was_at_work=was_at_work)]
+                is_estimate = not answer.reply.is_told or has_estimate(answer.attempts)
                 parts = (answer.model, answer.reply)
                 broken = self._break_off(admission, state, error, first_word, used, *parts, is_estimate=is_estimate)
                 if state is State.FAILED:
@@ -284,6 +295,9 @@ class BegunCall:
         whole, model = answer.reply.build(), answer.model
         streamed = (b"".join(records), answer.reply.last_record)
         await self._finish(admission, whole, model, answer.attempts, answer.fallback_used, first_word, *streamed)
+
+    def _arriving(self, answer: StreamedAnswer) -> AsyncGenerator[Delta | Fallback]:
+        return answer.events()
 
     @property
     def _admitted(self) -> Admission:
@@ -317,15 +331,15 @@ class BegunCall:
         last_record: bytes = b"",
     ) -> Told:
         call, meter = self._call, self._calls.meter
-        usage = reply.usage or Usage(turn_tokens(call.turn), _tokens_of(reply))
+        usage = reply.usage or Usage(turn_tokens(call.turn), reply_tokens(reply))
         total_ms = self._elapsed()
         entry = meter.entry(
             admission.opening,
             State.DONE,
-            [*_used_by(failed), Used(model.provider, model.id, usage, reply.served)],
+            [*used_before(failed), Used(model.provider, model.id, usage, reply.served)],
             provider=model.provider,
             model=model.id,
-            is_estimate=reply.usage is None or _has_estimate(failed),
+            is_estimate=reply.usage is None or has_estimate(failed),
             first_word_ms=first_word_ms,
             total_ms=total_ms,
             conditions=admission.conditions,
@@ -410,7 +424,7 @@ class BegunCall:
         if builder.usage is None and not builder.has_content:
             return _used(model, self._cut_off(model, answer.asked_at) if was_at_work else None)
         said = builder.usage or Usage(turn_tokens(self._call.turn))
-        arrived = replace(said, output_tokens=max(said.output_tokens, _tokens_of(builder.build())))
+        arrived = replace(said, output_tokens=max(said.output_tokens, reply_tokens(builder.build())))
         return [Used(model.provider, model.id, arrived, builder.served)]
 
 
@@ -439,23 +453,17 @@ def _again(told: Told) -> Iterator[Delta]:
     )
 
 
-def _used_by(attempts: Sequence[Attempt]) -> Sequence[Used]:
+def used_before(attempts: Sequence[Attempt]) -> Sequence[Used]:
     """What tries used that failed before the answer came: their provider counts it all the same."""
     return [Used(one.model.provider, one.model.id, one.usage) for one in attempts if one.usage is not None]
 
 
-def _has_estimate(attempts: Sequence[Attempt]) -> bool:
+def has_estimate(attempts: Sequence[Attempt]) -> bool:
     return any(one.is_estimate for one in attempts)
 
 
 def _used(model: ModelSpec, usage: Usage | None) -> Sequence[Used]:
     return () if usage is None else [Used(model.provider, model.id, usage)]
-
-
-def _tokens_of(reply: Reply) -> int:
-    said = [reply.text, *reply.other_choices, *(one.text for one in reply.thinking)]
-    size = sum(len(text.encode()) for text in said) + sum(len(call.arguments) for call in reply.tool_calls)
-    return -(-size // BYTES_PER_TOKEN)
 
 
 async def _briefly(task: "asyncio.Task[None]") -> None:

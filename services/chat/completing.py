@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Self
 
+from services.chat.background_call import BackgroundCall
 from services.chat.cache import cache_key
 from services.chat.calls import BegunCall, Calls, ModelCall, Once
 from services.chat.catalogue import Catalogue, ModelSpec
@@ -111,6 +112,7 @@ class Completions:
             turn, foreign = request.translated()
             turn, unheeded = self._fit(turn, model, request.field_names)
             left_out = (*foreign, *unheeded)
+        goes_on = turn.original is not None and turn.original.in_background
         place = Place.STATELESS if conversation_id is None else Place.KNOWN
 
         def exchange(reply: Reply, provider: str, model: str, is_complete: bool) -> Exchange:
@@ -130,8 +132,11 @@ class Completions:
                 is_stream=request.stream,
                 max_output_tokens=request.max_output_tokens,
                 once=asking.once,
-                cache_key=self._cache_key(request, turn, model, asking),
-            )
+                cache_key=None if goes_on else self._cache_key(request, turn, model, asking),
+                said=request.new_input() if goes_on else (),
+                keeps_content=request.keeps_content,
+            ),
+            BackgroundCall if goes_on else None,
         )
         return PreparedCompletion(request, begun, is_same_dialect, left_out, conversation_id)
 

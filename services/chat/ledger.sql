@@ -185,10 +185,12 @@ DELETE FROM kept_ids WHERE (provider, id) IN (
 
 -- name: interrupt_calls
 -- Books calls whose lease is over as interrupted, and lets go of what was held for them, and of their idempotency keys;
--- returns how many.
+-- returns how many. Those that go on in the background need no process: they are looked after until they are over.
 WITH released AS (
     DELETE FROM reservations WHERE id IN (
-        SELECT id FROM reservations WHERE lease_until < now() ORDER BY lease_until LIMIT 1000 FOR UPDATE SKIP LOCKED)
+        SELECT id FROM reservations r
+        WHERE lease_until < now() AND NOT EXISTS (SELECT FROM background_calls b WHERE b.call_id = r.id)
+        ORDER BY lease_until LIMIT 1000 FOR UPDATE SKIP LOCKED)
     RETURNING *
 ), booked AS (
     INSERT INTO ledger (id, created_at, user_id, api_key_id, request_id, operation, state, provider, model, is_stream,

@@ -4,7 +4,7 @@ import datetime as dt
 import logging
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import closing
+from contextlib import AbstractAsyncContextManager, closing, nullcontext
 from dataclasses import replace
 from decimal import Decimal
 from operator import attrgetter
@@ -143,6 +143,10 @@ class PostgresLedger:
             return await self._settlements.add(settlement)
         async with self._deferred.ending(settlement.opening.id):
             return await self._settlements.add(settlement)
+
+    def taking_over(self, call_id: uuid.UUID) -> AbstractAsyncContextManager[None]:
+        """Keeps the opening of a call from being written while the block writes it down elsewhere."""
+        return nullcontext() if self._deferred is None else self._deferred.ending(call_id)
 
     async def told_to(self, user_id: uuid.UUID, provider: str, kept_ids: Collection[str]) -> Collection[str]:
         """Returns which ids were told to a user."""

@@ -19,7 +19,7 @@ from services.chat.unseen import has_unseen_input, tools_of_the_provider
 from shared import telemetry
 from shared.budgets import Budgets, Limits, no_price, over_budget
 from shared.db.late import LateWrites
-from shared.errors import InvalidArgument, Unavailable, Violation
+from shared.errors import GaiaError, InvalidArgument, Unavailable, Violation
 from shared.identity import allowed_models
 from shared.identity.principal import Principal
 from shared.rates.tokens import TokenLimit
@@ -314,6 +314,13 @@ class Meter:
         if prices is None:
             raise no_price(model.id)
         return prices
+
+    def most(self, turn: Turn, model: ModelSpec, max_output_tokens: int | None) -> Decimal | None:
+        """Returns the most that a call can cost, in USD; None where nobody knows."""
+        try:
+            return self._worst(turn, (model,), max_output_tokens, self.now())
+        except GaiaError:
+            return None
 
     def _worst(
         self, turn: Turn, candidates: Sequence[ModelSpec], max_output_tokens: int | None, now: dt.datetime

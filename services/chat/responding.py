@@ -13,11 +13,19 @@ from services.chat.health import HealthBoard
 from services.chat.kept_ids import named_ids
 from services.chat.providers import errors
 from services.chat.resilience.course import Attempt, Course
-from services.chat.resilience.policy import RetryPolicy
+from services.chat.resilience.policy import RefusedOnly, RetryPolicy
 from services.chat.resilience.pool import Lease, Pool
 from services.chat.resilience.verdicts import FAULTS
 from services.chat.selection import Selection
-from services.chat.turn import Delta, Dialect, Reply, ReplyBuilder, Turn, Usage
+from services.chat.turn import (
+    Delta,
+    Dialect,
+    Reply,
+    ReplyBuilder,
+    Turn,
+    UnfinishedReply,
+    Usage,
+)
 from shared.errors import GaiaError, InvalidArgument
 
 _NOTHING: AbstractSet[str] = frozenset()
@@ -153,7 +161,7 @@ class Responder:
         return Course(
             (model, *selection.fallbacks),
             self.providers,
-            self.policy,
+            RefusedOnly.of(self.policy) if original is not None and original.in_background else self.policy,
             deadline,
             lambda other: self._can_take(turn, other),
             self._sleep,
@@ -188,6 +196,9 @@ class Responder:
             raise
         finally:
             lease.end()
+        if isinstance(reply, UnfinishedReply):
+            # How long the provider took to say that it will do it says nothing of the model.
+            return replace(reply, endpoint=lease.endpoint.number)
         elapsed = _milliseconds_since(began)
         self.board.succeeded(model.provider, model.id, elapsed, elapsed)
         return reply
@@ -207,7 +218,8 @@ class StreamedAnswer:
     """A reply as it arrives.
 
     `reply` holds what arrived so far and `model` says who is answering. `attempts` are the tries that failed before:
-    the one whose error is raised in the end is not among them, what came of it is in `reply`.
+    the one whose error is raised in the end is not among them, what came of it is in `reply`. `endpoint` is the number
+    of the provider's endpoint that is answering. What goes on in the background is told from its first event on.
     """
 
     def __init__(
@@ -223,6 +235,9 @@ class StreamedAnswer:
         self.fallback_used = False
         self.reply = ReplyBuilder()
         self.attempts: Sequence[Attempt] = ()
+        self.endpoint = 1
+        original = turn.original
+        self._at_once = original is not None and original.in_background
         self._responder = responder
         self._turn = turn
         self._selection = selection
@@ -277,6 +292,7 @@ class StreamedAnswer:
         responder, model, deadline = self._responder, course.model, self._deadline
         fitted, _ = responder.fit(self._turn, model)
         lease = course.lease()
+        self.endpoint = lease.endpoint.number
         began = time.perf_counter()
         limit = min(deadline, asyncio.get_running_loop().time() + responder.first_token_seconds)
         first_word: float | None = None
@@ -294,7 +310,7 @@ class StreamedAnswer:
                         first_word = _milliseconds_since(began)
                     self._take(delta)
                     if is_idle:
-                        is_idle = delta.is_idle if passes_all else not _has_content(delta)
+                        is_idle = not self._at_once and (delta.is_idle if passes_all else not _has_content(delta))
                         if not is_idle:
                             limit = deadline
                     if not self._was_seen:

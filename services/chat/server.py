@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections.abc import AsyncIterator
 
 from gaia.chat.v1 import (
@@ -33,6 +34,8 @@ from gaia.chat.v1 import (
     usage_service_pb2_grpc,
 )
 
+from services.chat.background import BackgroundCalls
+from services.chat.background_postgres import PostgresRunningCalls
 from services.chat.cache import ResponseCache
 from services.chat.calls import Calls
 from services.chat.chatting import Chat
@@ -53,6 +56,7 @@ from services.chat.handlers_plain_chat import PlainChatHandlers
 from services.chat.handlers_providers import ProviderHandlers
 from services.chat.handlers_responses import ResponseHandlers
 from services.chat.handlers_usage import UsageHandlers
+from services.chat.kept_responses import KeptResponses
 from services.chat.ledger_postgres import PostgresLedger
 from services.chat.media.answering import MediaCalls
 from services.chat.metering import Meter
@@ -133,7 +137,14 @@ async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -
         max_bytes=settings.response_cache_bytes,
         seconds=settings.response_cache_seconds,
     )
-    calls = Calls(responder, meter, cache)
+    background = BackgroundCalls(
+        PostgresRunningCalls(database, ledger),
+        meter,
+        offering.adapters,
+        first_seconds=settings.background_look_seconds,
+        longest=dt.timedelta(hours=settings.background_hours),
+    )
+    calls = Calls(responder, meter, cache, background)
     kept = PostgresConversations(database)
     conversations = Conversations(kept)
     selector = Selector(catalogue, board)
@@ -148,6 +159,8 @@ async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -
     def take_over(new: ChatSettings) -> None:
         meter.budgets = _budgets(new)
         responder.policy, responder.first_token_seconds = _policy(new), new.provider_first_token_seconds
+        background.first_seconds = new.background_look_seconds
+        background.longest = dt.timedelta(hours=new.background_hours)
 
     offering.changed = take_over
     async with connect(settings.auth_target, certificates) as auth, offering.running():
@@ -177,7 +190,7 @@ async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -
                     CompletionHandlers(completions, longest), server
                 ),
                 lambda server: response_service_pb2_grpc.add_ResponseServiceServicer_to_server(
-                    ResponseHandlers(completions, longest), server
+                    ResponseHandlers(completions, KeptResponses(background), longest), server
                 ),
                 lambda server: message_service_pb2_grpc.add_MessageServiceServicer_to_server(
                     MessageHandlers(completions, Counting(catalogue, responder), longest), server
@@ -213,6 +226,7 @@ async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -
                 following(identity.feed, auth),
                 reporting(identity.refusals, auth),
                 sweeping(ledger.sweep),
+                sweeping(background.sweep, settings.background_look_seconds, told=None),
                 reloading(offering, reload or asyncio.Event(), lambda: load(ChatSettings)),
             ):
                 await server.start()
@@ -221,6 +235,7 @@ async def serving(settings: ChatSettings, reload: asyncio.Event | None = None) -
                 finally:
                     await server.stop(settings.drain_seconds)
                     await calls.drain()
+                    await background.drain()
                     await meter.drain()
                     await ledger.drain()
         finally:

@@ -158,6 +158,8 @@ class ChatSettings(ServiceSettings):
         "provider_circuit_failures": "chat.circuit_failures",
         "provider_circuit_seconds": "chat.circuit_seconds",
         "provider_probe_seconds": "chat.probe_seconds",
+        "background_look_seconds": "chat.background_look_seconds",
+        "background_hours": "chat.background_hours",
         "response_cache_entries": "chat.cache.max_entries",
         "response_cache_bytes": "chat.cache.max_bytes",
         "response_cache_seconds": "chat.cache.ttl_seconds",
@@ -219,6 +221,11 @@ class ChatSettings(ServiceSettings):
     """How long it is left alone at first. A single call tries it then; each time in vain doubles it, to a minute."""
     provider_probe_seconds: float = Field(default=60.0, ge=0)
     """An endpoint without a call for so long is asked for its models, which costs nothing; 0 never asks."""
+
+    background_look_seconds: float = Field(default=2.0, gt=0, le=60)
+    """Pause before a provider is asked how far a response in the background is; each look doubles it, to a minute."""
+    background_hours: float = Field(default=24.0, gt=0, le=24 * 30)
+    """How long a response may be made in the background; then it is ended, and booked at the most that it can cost."""
 
     platform_monthly_budget_usd: Decimal | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Most that all calls together may cost in a calendar month (UTC), in USD; unset, there is no limit."""

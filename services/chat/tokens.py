@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from services.chat.turn import Document, Image, Message, Part, Role, Text, Thinking, Turn
+from services.chat.turn import Document, Image, Message, Part, Reply, Role, Text, Thinking, Turn
 
 BYTES_PER_TOKEN = 3
 """Fewer than any current tokenizer needs for prose, in any script: the estimate is rather too high than too low."""
@@ -81,6 +81,13 @@ def newest_that_fit(messages: Sequence[Message], budget: int) -> Sequence[Messag
             break
         start -= 1
     return messages[start:]
+
+
+def reply_tokens(reply: Reply) -> int:
+    """Returns how many tokens a reply may have taken, rather too many than too few."""
+    said = [reply.text, *reply.other_choices, *(one.text for one in reply.thinking)]
+    size = sum(len(text.encode()) for text in said) + sum(len(call.arguments) for call in reply.tool_calls)
+    return -(-size // BYTES_PER_TOKEN)
 
 
 def turn_tokens(turn: Turn) -> int:

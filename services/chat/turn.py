@@ -153,12 +153,14 @@ class JsonSchema:
 class Original:
     """A client's own request, for a provider that speaks its dialect: all of its fields, known to Gaia or not.
 
-    `headers` are those of the dialect that say how the body is to be read, by their lower-case names.
+    `headers` are those of the dialect that say how the body is to be read, by their lower-case names. With
+    `in_background` the provider is to go on with it when it has answered it.
     """
 
     dialect: Dialect
     body: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
+    in_background: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +291,17 @@ class Reply:
     is_refusal: bool = False
     kept_ids: Sequence[str] = ()
     served: Served = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedReply(Reply):
+    """The answer of a provider that goes on in the background: nothing but its `body`, which says under which id.
+
+    `endpoint` is the number of the provider's endpoint that said so.
+    """
+
+    response_id: str = ""
+    endpoint: int = 1
 
 
 PIECE_BYTES = 64

@@ -13,16 +13,23 @@ logger = logging.getLogger(__name__)
 SWEEP_SECONDS = 3.0
 """How long a call whose process is gone may lie beyond its lease before it is booked as interrupted."""
 
+INTERRUPTED = "calls were interrupted by the end of their process"
+
 
 @contextlib.asynccontextmanager
-async def sweeping(sweep: Callable[[], Awaitable[int]], seconds: float = SWEEP_SECONDS) -> AsyncIterator[None]:
-    """Has the ledger swept while the block runs, once at its beginning. `sweep` returns how many calls it booked."""
+async def sweeping(
+    sweep: Callable[[], Awaitable[int]], seconds: float = SWEEP_SECONDS, *, told: str | None = INTERRUPTED
+) -> AsyncIterator[None]:
+    """Has the ledger swept while the block runs, once at its beginning. `sweep` returns how many calls it booked.
+
+    The operator is `told` of them, unless it is what has to be expected.
+    """
 
     async def run() -> None:
         while True:
             try:
-                if count := await sweep():
-                    logger.warning("calls were interrupted by the end of their process", extra={"calls": count})
+                if (count := await sweep()) and told is not None:
+                    logger.warning(told, extra={"calls": count})
             except Unavailable:
                 logger.info("the ledger was not swept: the database does not answer")
             except Exception:

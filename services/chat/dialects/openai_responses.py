@@ -111,7 +111,7 @@ class ResponseRequest:
         items = conversation.items_of(body.get("input"))
         if any(is_gaias(item) for item in items):
             body = {**body, "input": [item for item in items if not is_gaias(item)]}
-        return Turn((), original=Original(self.dialect, body))
+        return Turn((), original=Original(self.dialect, body, in_background=body.get("background") is True))
 
     def new_input(self) -> Sequence[Stored]:
         """Returns what is stored of it."""
@@ -141,7 +141,9 @@ class ResponseRequest:
         for name, value in body.items():
             if name in _TRANSLATED or value is None or value in _NEUTRAL.get(name, ()):
                 continue
-            if name in _PREFERENCES:
+            if name == "background":
+                refused.append(Violation(name, "must be false: this model's provider makes no reply in the background"))
+            elif name in _PREFERENCES:
                 left_out.append(name)
             elif name in _KEPT_BY_OPENAI:
                 refused.append(Violation(name, conversation.KEPT_BY_OPENAI))
@@ -196,11 +198,6 @@ def parse(data: bytes) -> ResponseRequest:
     return ResponseRequest(body)
 
 
-def _not_in_background(value: Any) -> str:
-    # Nobody would know what it cost, and there is nothing to fetch the reply with.
-    return "" if value is False else "false: a reply is waited for, or streamed"
-
-
 def _check_format(text: Any) -> list[Violation]:
     form = text.get("format") if isinstance(text, dict) else None
     if form is None:
@@ -222,7 +219,8 @@ def _check_format(text: Any) -> list[Violation]:
 _REQUIRED = frozenset({"model"})
 _CHECKS: Mapping[str, checks.Check] = {
     "model": checks.model_name,
-    "background": _not_in_background,
+    "background": checks.is_a(bool, "true or false"),
+    "background_options": checks.is_a(dict, "an object"),
     "conversation": checks.is_a((str, dict), "a string or an object"),
     "include": checks.strings,
     "instructions": checks.is_a(str, "a string"),

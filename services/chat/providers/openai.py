@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from dataclasses import replace
+from urllib.parse import quote, urlencode
 
 import openai
 
@@ -14,6 +15,7 @@ from services.chat.media.kinds import Kind
 from services.chat.media.payload import Incoming, Payload
 from services.chat.providers import errors
 from services.chat.providers import openai_responses_wire as responses
+from services.chat.providers.base import Progress, Query
 from services.chat.providers.openai_wire import ChunkDecoder, decode_reply, encode_request, wants_usage
 from services.chat.providers.sse import EventReader, EventTooLarge
 from services.chat.providers.upstream import Upstream, drain, tls_context
@@ -67,19 +69,44 @@ class OpenAIProvider:
         """Returns the whole reply."""
         if turn.original is not None and turn.original.dialect is Dialect.RESPONSES:
             body = responses.encode_request(turn.original, model.id, stream=False)
-            return responses.decode_reply(self.id, await self._upstream.fetch(responses.PATH, body))
+            return responses.decode_reply(
+                self.id, await self._upstream.fetch(responses.PATH, body), may_go_on=turn.original.in_background
+            )
         body = encode_request(turn, model.id, stream=False, max_tokens_field=self._max_tokens_field)
         reply = decode_reply(self.id, await self._upstream.fetch(PATH, body))
         if reply.usage is not None and self._searches(turn, model):
             reply = replace(reply, usage=replace(reply.usage, web_searches=1))
         return reply
 
-    async def stream(self, turn: Turn, model: ModelSpec) -> AsyncGenerator[Delta]:
+    def stream(self, turn: Turn, model: ModelSpec) -> AsyncGenerator[Delta]:
         """Yields the reply as it arrives."""
         path, body, decoder = self._exchange(turn, model)
-        searches = self._searches(turn, model)
+        return self._read(self._upstream.stream(path, body), decoder, searches=self._searches(turn, model))
+
+    async def retrieve(self, response_id: str, query: Query = ()) -> Progress:
+        """Returns a response as it is now."""
+        path = f"{responses.PATH}/{quote(response_id, safe='')}"
+        body = await self._upstream.fetch(path, None, method="GET", query=urlencode(query))
+        return responses.decode_progress(self.id, body)
+
+    async def cancel(self, response_id: str) -> Progress:
+        """Ends a response that is being made in the background."""
+        path = f"{responses.PATH}/{quote(response_id, safe='')}/cancel"
+        return responses.decode_progress(self.id, await self._upstream.fetch(path, None))
+
+    def follow(self, response_id: str, query: Query = ()) -> AsyncGenerator[Delta]:
+        """Yields the events of a response, those to come too."""
+        path = f"{responses.PATH}/{quote(response_id, safe='')}"
+        told = urlencode([*query, ("stream", "true")])
+        decoder = responses.ResponseDecoder(self.id, setting=self._upstream.setting)
+        return self._read(self._upstream.stream(path, None, method="GET", query=told), decoder, searches=False)
+
+    async def _read(
+        self, stream: AsyncGenerator[bytes], decoder: ChunkDecoder | responses.ResponseDecoder, *, searches: bool
+    ) -> AsyncGenerator[Delta]:
+        """Yields what a stream brings."""
         reader = EventReader()
-        async with aclosing(self._upstream.stream(path, body)) as chunks:
+        async with aclosing(stream) as chunks:
             try:
                 async for chunk in chunks:
                     if (events := reader.feed(chunk)) and (delta := decoder.decode(events)) is not None:

@@ -11,15 +11,18 @@ import orjson
 
 from services.chat.kept_ids import told_ids
 from services.chat.providers import errors
+from services.chat.providers.base import Progress
 from services.chat.providers.checked import count, text
 from services.chat.providers.halves import Halves
 from services.chat.providers.server_tools import with_response_tools
 from services.chat.tiers import told_tier
-from services.chat.turn import Delta, FinishReason, Original, Reply, ToolCall, ToolCallDelta, Usage
+from services.chat.turn import Delta, FinishReason, Original, Reply, ToolCall, ToolCallDelta, UnfinishedReply, Usage
 from shared.errors import GaiaError
 
 PATH = "/responses"
 
+_UNDER_WAY = frozenset({"queued", "in_progress"})
+_OVER = frozenset({"completed", "failed", "cancelled", "incomplete"})
 _ENDS = frozenset({"response.completed", "response.incomplete"})
 _REASONS: Mapping[str, FinishReason] = {
     "max_output_tokens": FinishReason.LENGTH,
@@ -49,8 +52,11 @@ def encode_request(original: Original, model: str, *, stream: bool) -> bytes:
     return orjson.dumps(body)
 
 
-def decode_reply(provider: str, body: bytes) -> Reply:
-    """Decodes a whole reply. Raises BadUpstream for what is none, and the error of a response that failed."""
+def decode_reply(provider: str, body: bytes, *, may_go_on: bool = False) -> Reply:
+    """Decodes a whole reply; an UnfinishedReply where the provider `may_go_on` in the background, and does.
+
+    Raises BadUpstream for what is none, and the error of a response that failed.
+    """
     try:
         response = orjson.loads(body)
         if "status" not in response and response.get("error"):
@@ -58,26 +64,53 @@ def decode_reply(provider: str, body: bytes) -> Reply:
         if response["status"] == "failed":
             failure, used = _failure(provider, response.get("error")), _usage(response)
             raise failure from (None if used is None else errors.Reported(used))
+        if may_go_on and response["status"] in _UNDER_WAY:
+            [told] = told_ids(response["id"])
+            return UnfinishedReply("", body=body, kept_ids=(told,), response_id=told)
         if response["status"] not in ("completed", "incomplete"):
             raise ValueError("the response is not whole")
-        texts: list[str] = []
-        calls: list[ToolCall] = []
-        for item in response["output"]:
-            if item["type"] == "message":
-                texts += [text(part.get("text") or part.get("refusal") or "") for part in item["content"]]
-            elif item["type"] == "function_call":
-                calls.append(ToolCall(text(item["call_id"]), text(item["name"]), text(item["arguments"])))
-        return Reply(
-            text="".join(texts),
-            tool_calls=calls,
-            finish_reason=_finish_reason(response, has_calls=bool(calls)),
-            usage=_usage(response),
-            body=body,
-            kept_ids=_kept_ids(response),
-            served=told_tier(response),
+        return _reply(response, body)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise errors.nonsense(provider, "something that is no response") from error
+
+
+def decode_progress(provider: str, body: bytes) -> Progress:
+    """Decodes a response that the provider keeps, in whatever state it is. Raises BadUpstream for what is none."""
+    try:
+        response = orjson.loads(body)
+        status = text(response["status"])
+        began, ended = response.get("created_at"), response.get("completed_at")
+        has_times = isinstance(began, int | float) and isinstance(ended, int | float)
+        return Progress(
+            reply=_reply(response, body),
+            is_over=status in _OVER,
+            has_failed=status == "failed",
+            was_cancelled=status == "cancelled",
+            total_ms=max(0.0, (ended - began) * 1000) if has_times else None,
+            error=str((response.get("error") or {}).get("code") or "") if status == "failed" else "",
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise errors.nonsense(provider, "something that is no response") from error
+
+
+def _reply(response: Mapping[str, Any], body: bytes) -> Reply:
+    """Reads what is there of a response."""
+    texts: list[str] = []
+    calls: list[ToolCall] = []
+    for item in response["output"]:
+        if item["type"] == "message":
+            texts += [text(part.get("text") or part.get("refusal") or "") for part in item["content"] or ()]
+        elif item["type"] == "function_call":
+            calls.append(ToolCall(text(item["call_id"]), text(item["name"]), text(item["arguments"])))
+    return Reply(
+        text="".join(texts),
+        tool_calls=calls,
+        finish_reason=_finish_reason(response, has_calls=bool(calls)),
+        usage=_usage(response),
+        body=body,
+        kept_ids=_kept_ids(response),
+        served=told_tier(response),
+    )
 
 
 class ResponseDecoder:
@@ -151,7 +184,7 @@ class ResponseDecoder:
                 delta.usage, delta.served = _usage(response), told_tier(response)
                 delta.kept_ids = _kept_ids(response)
                 self.done = True
-            case "response.created":
+            case "response.created" | "response.queued":
                 delta.kept_ids = told_ids((event.get("response") or {}).get("id"))
             case "response.failed":
                 delta.usage, delta.served = _usage(event["response"]), told_tier(event["response"])

@@ -51,9 +51,11 @@ class SdkRequests:
         self._prepared: dict[str, Mapping[str, str]] = {}
         self.proxy = _proxy(plain)
 
-    def url(self, path: str) -> URL:
-        """Returns the address of a path below the base URL, whose query is kept."""
-        return URL(f"{self._prefix}{path}{self._query}", encoded=True)
+    def url(self, path: str, query: str = "") -> URL:
+        """Returns the address of a path below the base URL, whose query is kept; `query` comes encoded, after it."""
+        if query:
+            query = f"{self._query}&{query}" if self._query else f"?{query}"
+        return URL(f"{self._prefix}{path}{query or self._query}", encoded=True)
 
     def headers(self, accept: str, more: Mapping[str, str]) -> Mapping[str, str]:
         """Returns the headers of a request that wants a media type; `more` wins over what the SDK says."""

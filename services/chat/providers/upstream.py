@@ -73,9 +73,20 @@ class Upstream:
         self._now = now
         self._session: aiohttp.ClientSession | None = None
 
-    async def fetch(self, path: str, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> bytes:
-        """Returns the body of the response to a POST of JSON. Raises the errors of `providers.errors`."""
-        response = await self._send(path, body, JSON, headers)
+    async def fetch(
+        self,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str] = NO_HEADERS,
+        *,
+        method: str = "POST",
+        query: str = "",
+    ) -> bytes:
+        """Returns the body of the response to a request of JSON, or of none. Raises the errors of `providers.errors`.
+
+        `query` is encoded already.
+        """
+        response = await self._send(path, body, JSON, headers, method, query)
         try:
             reply = await _read(response.content, MAX_REPLY_BYTES)
         except FAILURES as failure:
@@ -86,12 +97,20 @@ class Upstream:
             raise errors.nonsense(self.provider, f"a reply of more than {MAX_REPLY_BYTES >> 20} MiB")
         return reply
 
-    async def stream(self, path: str, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> AsyncGenerator[bytes]:
-        """Yields the body of the response to a POST of JSON as it arrives.
+    async def stream(
+        self,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str] = NO_HEADERS,
+        *,
+        method: str = "POST",
+        query: str = "",
+    ) -> AsyncGenerator[bytes]:
+        """Yields the body of the response to a request of JSON, or of none, as it arrives; see `fetch`.
 
         The request ends when the generator is closed or its task is cancelled.
         """
-        response = await self._send(path, body, EVENTS, headers)
+        response = await self._send(path, body, EVENTS, headers, method, query)
         try:
             while chunk := await response.content.readany():
                 yield chunk
@@ -149,12 +168,13 @@ class Upstream:
         accept: str,
         more: Mapping[str, str],
         method: str = "POST",
+        query: str = "",
     ) -> aiohttp.ClientResponse:
         session = self._session or self._open()
         try:
             response = await session.request(
                 method,
-                self._requests.url(path),
+                self._requests.url(path, query),
                 data=io.BytesIO(body) if isinstance(body, bytes) and len(body) > LARGE_BYTES else body,
                 headers=self._requests.headers(accept, more),
                 allow_redirects=False,

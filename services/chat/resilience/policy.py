@@ -10,12 +10,14 @@
     anything else: the request's own fault            never                never
 
 Asking for a reply changes nothing at the provider, so every request can be made again. A reply of which the client has
-seen something is never begun again; that is up to the caller.
+seen something is never begun again; that is up to the caller. What the provider does in the background is begun again
+only where it said that it did not begin it.
 """
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 from services.chat.providers.errors import CIRCUIT_OPEN, told_wait
 from services.chat.resilience.verdicts import FAULTS
@@ -55,6 +57,21 @@ class RetryPolicy:
         bound = min(self.first_wait * 2.0**retries, self.longest_wait)
         wait = least + self.chance() * bound
         return wait if least <= self.longest_wait and wait + SHORTEST_TRY_SECONDS <= left else None
+
+
+class RefusedOnly(RetryPolicy):
+    """Makes a request again only after an answer that refused it: without one, nobody knows what was begun."""
+
+    def wait(self, failure: GaiaError, retries: int, *, elsewhere: bool, left: float) -> float | None:
+        """Returns after how many seconds to ask the provider again, None for not at all."""
+        if "provider_status" not in failure.metadata:
+            return None
+        return super().wait(failure, retries, elsewhere=elsewhere, left=left)
+
+    @classmethod
+    def of(cls, policy: RetryPolicy) -> Self:
+        """Makes one with the bounds of another policy."""
+        return cls(policy.retries, policy.first_wait, policy.longest_wait, policy.chance)
 
 
 def _least_wait(failure: GaiaError) -> float | None:

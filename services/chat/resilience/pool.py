@@ -6,10 +6,11 @@ those whose rate limit was met, until they asked to be tried again. A limit is n
 tokens, and let a small request through, which only the provider knows.
 """
 
+import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 
@@ -165,6 +166,22 @@ class Pool:
         self._turn = max(chosen.turn, self._turn)
         chosen.turn = self._turn + 1 / chosen.weight
         return Lease(self, chosen, model.id, is_repeated=chosen in tried)
+
+    def lease_at(self, endpoint: Endpoint, model: str) -> Lease:
+        """Begins a call at one endpoint; the caller ends the lease. Raises Unavailable where its circuit is open."""
+        if seconds := endpoint.circuit.refuses():
+            raise errors.left_alone(self.id, max(1.0, seconds))
+        return Lease(self, endpoint, model, is_repeated=False)
+
+    @contextlib.contextmanager
+    def busy(self, adapter: object) -> Iterator[None]:
+        """Keeps an endpoint's adapter from being taken for idle while the block runs."""
+        endpoint = next(one for one in self.endpoints if one.adapter is adapter)
+        endpoint.in_flight += 1
+        try:
+            yield
+        finally:
+            endpoint.in_flight -= 1
 
     def has_another(self, model: ModelSpec, tried: Sequence[Endpoint]) -> bool:
         """Whether an endpoint is there that is not among those tried, and may be asked for the model now."""

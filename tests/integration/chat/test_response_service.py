@@ -363,7 +363,8 @@ class TestBudgets:
         (b"[]", "body: must be a JSON object"),
         ({}, "model: is missing; input: is missing"),
         ({**OPENAI, "input": []}, "input: must be a string or a list of at least one item"),
-        ({**OPENAI, "background": True}, "background: must be false"),
+        ({**LOCAL, "background": True}, "background: must be false: this model's provider makes no reply"),
+        ({**OPENAI, "background": 1}, "background: must be true or false"),
         ({**LOCAL, "text": {"format": {"type": "json_schema", "name": "s", "schema": {}}}}, "in a given form"),
     ],
 )

@@ -27,7 +27,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#gaia/chat/v1/response_service.proto\x12\x0cgaia.chat.v1\x1a\x1agaia/rest/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\";\n\x15\x43reateResponseRequest\x12\"\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody2\x98\x01\n\x0fResponseService\x12\x84\x01\n\x0e\x43reateResponse\x12#.gaia.chat.v1.CreateResponseRequest\x1a\x14.google.api.HttpBody\"5\xaa\xb6\x18\x16\n\nchat:write8\x02P\xd8\x04X\x80\x80\x80\x10\x82\xd3\xe4\x93\x02\x15\"\r/v1/responses:\x04\x62ody0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#gaia/chat/v1/response_service.proto\x12\x0cgaia.chat.v1\x1a\x1agaia/rest/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\";\n\x15\x43reateResponseRequest\x12\"\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\"\xb9\x01\n\x17RetrieveResponseRequest\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t\x12\x0f\n\x07include\x18\x02 \x03(\t\x12\x0e\n\x06stream\x18\x03 \x01(\x08\x12\x1b\n\x0estarting_after\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12 \n\x13include_obfuscation\x18\x05 \x01(\x08H\x01\x88\x01\x01\x42\x11\n\x0f_starting_afterB\x16\n\x14_include_obfuscation\",\n\x15\x43\x61ncelResponseRequest\x12\x13\n\x0bresponse_id\x18\x01 \x01(\t2\xbd\x03\n\x0fResponseService\x12\x84\x01\n\x0e\x43reateResponse\x12#.gaia.chat.v1.CreateResponseRequest\x1a\x14.google.api.HttpBody\"5\xaa\xb6\x18\x16\n\nchat:write8\x02P\xd8\x04X\x80\x80\x80\x10\x82\xd3\xe4\x93\x02\x15\"\r/v1/responses:\x04\x62ody0\x01\x12\x96\x01\n\x10RetrieveResponse\x12%.gaia.chat.v1.RetrieveResponseRequest\x1a\x14.google.api.HttpBody\"C\xaa\xb6\x18\x1c\n\tchat:read\n\nchat:write8\x02P\xd8\x04\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/responses/{response_id}0\x01\x12\x89\x01\n\x0e\x43\x61ncelResponse\x12#.gaia.chat.v1.CancelResponseRequest\x1a\x14.google.api.HttpBody\"<\xaa\xb6\x18\x0e\n\nchat:write8\x02\x82\xd3\xe4\x93\x02$\"\"/v1/responses/{response_id}/cancelb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RESPONSESERVICE'].methods_by_name['CreateResponse']._loaded_options = None
   _globals['_RESPONSESERVICE'].methods_by_name['CreateResponse']._serialized_options = b'\252\266\030\026\n\nchat:write8\002P\330\004X\200\200\200\020\202\323\344\223\002\025\"\r/v1/responses:\004body'
+  _globals['_RESPONSESERVICE'].methods_by_name['RetrieveResponse']._loaded_options = None
+  _globals['_RESPONSESERVICE'].methods_by_name['RetrieveResponse']._serialized_options = b'\252\266\030\034\n\tchat:read\n\nchat:write8\002P\330\004\202\323\344\223\002\035\022\033/v1/responses/{response_id}'
+  _globals['_RESPONSESERVICE'].methods_by_name['CancelResponse']._loaded_options = None
+  _globals['_RESPONSESERVICE'].methods_by_name['CancelResponse']._serialized_options = b'\252\266\030\016\n\nchat:write8\002\202\323\344\223\002$\"\"/v1/responses/{response_id}/cancel'
   _globals['_CREATERESPONSEREQUEST']._serialized_start=138
   _globals['_CREATERESPONSEREQUEST']._serialized_end=197
-  _globals['_RESPONSESERVICE']._serialized_start=200
-  _globals['_RESPONSESERVICE']._serialized_end=352
+  _globals['_RETRIEVERESPONSEREQUEST']._serialized_start=200
+  _globals['_RETRIEVERESPONSEREQUEST']._serialized_end=385
+  _globals['_CANCELRESPONSEREQUEST']._serialized_start=387
+  _globals['_CANCELRESPONSEREQUEST']._serialized_end=431
+  _globals['_RESPONSESERVICE']._serialized_start=434
+  _globals['_RESPONSESERVICE']._serialized_end=879
 # @@protoc_insertion_point(module_scope)

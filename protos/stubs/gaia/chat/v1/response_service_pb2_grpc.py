@@ -41,6 +41,16 @@ class ResponseServiceStub:
                 request_serializer=gaia_dot_chat_dot_v1_dot_response__service__pb2.CreateResponseRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.RetrieveResponse = channel.unary_stream(
+                '/gaia.chat.v1.ResponseService/RetrieveResponse',
+                request_serializer=gaia_dot_chat_dot_v1_dot_response__service__pb2.RetrieveResponseRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.CancelResponse = channel.unary_unary(
+                '/gaia.chat.v1.ResponseService/CancelResponse',
+                request_serializer=gaia_dot_chat_dot_v1_dot_response__service__pb2.CancelResponseRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class ResponseServiceServicer:
@@ -58,12 +68,43 @@ class ResponseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetrieveResponse(self, request, context):
+        """Tells the response that its provider keeps under an id, as it is now: one body, or with `stream` its events from the
+        first one on, which go on while it is being made. Only the user who was told the id finds it.
+
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelResponse(self, request, context):
+        """Ends a response that is being made in the background. One that is over already is told as it is.
+
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ResponseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'CreateResponse': grpc.unary_stream_rpc_method_handler(
                     servicer.CreateResponse,
                     request_deserializer=gaia_dot_chat_dot_v1_dot_response__service__pb2.CreateResponseRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'RetrieveResponse': grpc.unary_stream_rpc_method_handler(
+                    servicer.RetrieveResponse,
+                    request_deserializer=gaia_dot_chat_dot_v1_dot_response__service__pb2.RetrieveResponseRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'CancelResponse': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelResponse,
+                    request_deserializer=gaia_dot_chat_dot_v1_dot_response__service__pb2.CancelResponseRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
     }
@@ -94,6 +135,60 @@ class ResponseService:
             target,
             '/gaia.chat.v1.ResponseService/CreateResponse',
             gaia_dot_chat_dot_v1_dot_response__service__pb2.CreateResponseRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetrieveResponse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gaia.chat.v1.ResponseService/RetrieveResponse',
+            gaia_dot_chat_dot_v1_dot_response__service__pb2.RetrieveResponseRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelResponse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gaia.chat.v1.ResponseService/CancelResponse',
+            gaia_dot_chat_dot_v1_dot_response__service__pb2.CancelResponseRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,

@@ -41,6 +41,19 @@ class ResponseServiceStub:
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
+    RetrieveResponse: _grpc.UnaryStreamMultiCallable[_response_service_pb2.RetrieveResponseRequest, _httpbody_pb2.HttpBody]
+    """Tells the response that its provider keeps under an id, as it is now: one body, or with `stream` its events from the
+    first one on, which go on while it is being made. Only the user who was told the id finds it.
+
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    CancelResponse: _grpc.UnaryUnaryMultiCallable[_response_service_pb2.CancelResponseRequest, _httpbody_pb2.HttpBody]
+    """Ends a response that is being made in the background. One that is over already is told as it is.
+
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
 
 @_typing.type_check_only
 class ResponseServiceAsyncStub(ResponseServiceStub):
@@ -50,6 +63,19 @@ class ResponseServiceAsyncStub(ResponseServiceStub):
     CreateResponse: _aio.UnaryStreamMultiCallable[_response_service_pb2.CreateResponseRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Answers an input: one body, or a stream of server-sent events when the request's `stream` is true.
     Every message of the response is a part of one HTTP body; the first carries the content type.
+
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    RetrieveResponse: _aio.UnaryStreamMultiCallable[_response_service_pb2.RetrieveResponseRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Tells the response that its provider keeps under an id, as it is now: one body, or with `stream` its events from the
+    first one on, which go on while it is being made. Only the user who was told the id finds it.
+
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    CancelResponse: _aio.UnaryUnaryMultiCallable[_response_service_pb2.CancelResponseRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Ends a response that is being made in the background. One that is over already is told as it is.
 
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
@@ -66,6 +92,31 @@ class ResponseServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
         """Answers an input: one body, or a stream of server-sent events when the request's `stream` is true.
         Every message of the response is a part of one HTTP body; the first carries the content type.
+
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def RetrieveResponse(
+        self,
+        request: _response_service_pb2.RetrieveResponseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """Tells the response that its provider keeps under an id, as it is now: one body, or with `stream` its events from the
+        first one on, which go on while it is being made. Only the user who was told the id finds it.
+
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def CancelResponse(
+        self,
+        request: _response_service_pb2.CancelResponseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Ends a response that is being made in the background. One that is over already is told as it is.
 
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE

@@ -63,7 +63,7 @@ class TestAtTheDoor:
             request(
                 model=7,
                 temperature="hot",
-                background=True,
+                background="yes",
                 metadata={"a": 1},
                 max_output_tokens=0,
                 include="all",
