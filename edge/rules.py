@@ -44,6 +44,7 @@ def method_options(method: MethodDescriptor) -> MethodOptions:
         default_timeout=timeout,
         max_timeout=timeout,
         max_body_bytes=rules.max_body_bytes or DEFAULT_BODY_BYTES,
+        query_fields=tuple(rules.query_fields),
     )
 
 

@@ -1,6 +1,7 @@
 """Builds a method's request message from an HTTP request: path captures, query, body."""
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,7 @@ class BindingOptions:
     - `fill_update_mask`: the method is a PATCH: where its only FieldMask is empty, name in it what the body names.
     - `ignore_body`: drop a body where the rule has none, instead of refusing it.
     - `go_scalars`: read numbers and booleans of path and query as Go's strconv does.
+    - `query_fields`: fields that the query may set where the body is "*", and over what the body says.
     - `max_query_parameters`: how many parts a query, and a form, may have.
     """
 
@@ -45,6 +47,7 @@ class BindingOptions:
     fill_update_mask: bool = False
     ignore_body: bool = False
     go_scalars: bool = False
+    query_fields: AbstractSet[str] = frozenset()
     max_query_parameters: int = 1000
 
 
@@ -91,6 +94,8 @@ class RequestBinder:
             f.descriptor.is_required for reached in reachable(shape) for f in _all_fields(reached)
         )
         _check_paths(self._paths, body)
+        if unknown := sorted(options.query_fields - set(shape.names)):
+            raise BindingPlanError(f"query_fields: {input.full_name} has no field {', '.join(unknown)}")
 
     def bind(self, captures: Sequence[str], query: bytes, body: bytes | None) -> Message:
         """Return the request message.
@@ -176,9 +181,18 @@ class RequestBinder:
     def _bind_query(self, pairs: Iterable[tuple[str, str]], message: Message, bound: Bound, found: Violations) -> None:
         if not self._whole_body:
             self._query.bind(pairs, message, bound, found)
-        elif not self._options.ignore_unknown_query:
-            for name in dict.fromkeys(name for name, _ in pairs):
-                found.add(name, "the method takes no query parameters; send the field in the body")
+            return
+        others = dict[str, None]()
+        for name, text in pairs:
+            if name in self._options.query_fields:
+                self._query.bind(((name, text),), message, bound, found)
+            else:
+                others[name] = None
+        if not self._options.ignore_unknown_query:
+            allowed = ", ".join(sorted(self._options.query_fields))
+            taken = f"takes no query parameters but {allowed}" if allowed else "takes no query parameters"
+            for name in others:
+                found.add(name, f"the method {taken}; send the field in the body")
 
     def _finish(self, message: Any, body: bytes | None, found: Violations) -> None:
         if self._may_lack_fields and not message.IsInitialized():

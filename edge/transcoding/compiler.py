@@ -165,6 +165,7 @@ class Compiler:
                 fill_update_mask=profile.fill_update_mask and route.http_method == "PATCH",
                 ignore_body=not profile.reject_unexpected_body,
                 go_scalars=profile.go_scalars,
+                query_fields=frozenset(route.options.query_fields),
             ),
         )
 

@@ -121,9 +121,12 @@ class _Writer:
         route = placed.route
         shape = self._shapes.message(route.method.input_type)
         yield from path_parameters(placed, shape, self._schemas, self._comments)
-        if route.body != "*":
+        allowed = frozenset(route.options.query_fields)
+        if route.body != "*" or allowed:
             captured = [variable.field_path for variable in route.template.variables]
             listed = leaves(shape, self._schemas, without=[*captured, route.body])
+            if route.body == "*":
+                listed = [leaf for leaf in listed if leaf.path in allowed]
             yield from query_parameters(listed, self._schemas, self._comments)
         if self._gives_ranges(route):
             yield dict(_RANGE)

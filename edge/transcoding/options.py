@@ -1,7 +1,7 @@
 """What an embedder may say about methods, headers and limits; all of it is read once, at start."""
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import MethodDescriptor
@@ -47,6 +47,7 @@ class MethodOptions:
     - `max_body_bytes`: largest body of a request that is one message; more is 413.
     - `max_message_bytes`: largest single message of a streamed request body.
     - `max_stream_bytes`: largest streamed request body as a whole.
+    - `query_fields`: top-level fields that the query may set where the body is "*", and over what the body says.
     """
 
     success_code: int = 200
@@ -64,6 +65,7 @@ class MethodOptions:
     max_body_bytes: int = 1 << 20
     max_message_bytes: int = 1 << 20
     max_stream_bytes: int = 1 << 30
+    query_fields: Sequence[str] = ()
 
     def faults(self) -> list[str]:
         """Return what is wrong with these options, one sentence each."""

@@ -42,6 +42,7 @@ class TestChunking:
             ("/api/v1/chat?chunking=word", {}),
             ("/api/v1/chat", {"chunking": "word"}),
             ("/api/v0.2/chat", {"chunking": "word"}),
+            ("/api/v0.2/chat?chunking=word", {}),
             ("/api/v0.2/chat/stream?chunking=word", {}),
         ],
     )

@@ -66,6 +66,17 @@ def test_the_whole_body_is_the_message() -> None:
     assert lenient.bind((), b"text=b", b"{}") == make("Inner")
 
 
+def test_the_query_sets_beside_a_whole_body_what_it_is_let() -> None:
+    made = binder("Inner", body="*", query_fields=frozenset({"text"}))
+    assert made.bind((), b"text=b", b'{"text": "a", "countOf": 1}') == make("Inner", text="b", count_of=1)
+    assert made.bind((), b"text=b", b"") == make("Inner", text="b")
+    assert violations(made, (), b"text=b&countOf=2", b"{}") == [
+        ("countOf", "the method takes no query parameters but text; send the field in the body")
+    ]
+    with pytest.raises(BindingPlanError, match="no field txt"):
+        binder("Inner", body="*", query_fields=frozenset({"txt"}))
+
+
 def test_path_captures_are_read_as_their_fields_want() -> None:
     made = binder("Kinds", "int64_field", "color", "bool_field", "bytes_field", "inner.text", "double_field")
     message = made.bind(("-9", "COLOR_RED", "true", "QQ", "a/b", "1e3"), b"", None)

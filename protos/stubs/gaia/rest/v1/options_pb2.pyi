@@ -99,6 +99,7 @@ class MethodRules(_message.Message):
     MAX_BODY_BYTES_FIELD_NUMBER: _builtins.int
     OMIT_DEFAULTS_FIELD_NUMBER: _builtins.int
     CALLS_PER_MINUTE_PER_ADDRESS_FIELD_NUMBER: _builtins.int
+    QUERY_FIELDS_FIELD_NUMBER: _builtins.int
     authenticated: _builtins.bool
     """Any caller with a valid identity may call, whatever its scopes."""
     public: _builtins.bool
@@ -129,6 +130,10 @@ class MethodRules(_message.Message):
     def alternative(self) -> Global___Alternative:
         """Another method to call instead, depending on the decoded request."""
 
+    @_builtins.property
+    def query_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields that the query may set although the body is the whole request, and over what the body says. Default: none."""
+
     def __init__(
         self,
         *,
@@ -145,10 +150,11 @@ class MethodRules(_message.Message):
         max_body_bytes: _builtins.int = ...,
         omit_defaults: _builtins.bool = ...,
         calls_per_minute_per_address: _builtins.int = ...,
+        query_fields: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["alternative", b"alternative"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternative", b"alternative", "authenticated", b"authenticated", "calls_per_minute_per_address", b"calls_per_minute_per_address", "end_marker", b"end_marker", "error_style", b"error_style", "framing", b"framing", "ignore_unknown", b"ignore_unknown", "max_body_bytes", b"max_body_bytes", "omit_defaults", b"omit_defaults", "public", b"public", "scopes", b"scopes", "success_code", b"success_code", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternative", b"alternative", "authenticated", b"authenticated", "calls_per_minute_per_address", b"calls_per_minute_per_address", "end_marker", b"end_marker", "error_style", b"error_style", "framing", b"framing", "ignore_unknown", b"ignore_unknown", "max_body_bytes", b"max_body_bytes", "omit_defaults", b"omit_defaults", "public", b"public", "query_fields", b"query_fields", "scopes", b"scopes", "success_code", b"success_code", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
