@@ -15,7 +15,7 @@ from services.chat.pricing import Conditions, PriceBook, PriceList
 from services.chat.tiers import asked_tier, served_tier
 from services.chat.tokens import most_per_picture, most_predicted, most_tokens, turn_tokens
 from services.chat.turn import Served, Turn, Usage
-from services.chat.unseen import has_unseen_input, tools_of_the_provider
+from services.chat.unseen import SEARCHING, has_unseen_input, tools_of_the_provider
 from shared import telemetry
 from shared.budgets import Budgets, Limits, no_price, over_budget
 from shared.db.late import LateWrites
@@ -33,6 +33,7 @@ that wait have some 64 million of them at the most."""
 NOTHING = Decimal(0)
 NO_LIMITS = Limits()
 _TEXT = Usage(1, 1)
+_ONE_SEARCH = Usage(web_searches=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +336,8 @@ class Meter:
             # What is asked to be served in another way may be served in the common one all the same.
             ways = (asked, ()) if asked else ((),)
             listed = [self.prices.at(model.provider, model.id, now, way) for way in ways]
-            known = [prices for prices in listed if prices is not None and prices.knows(_TEXT)]
+            beside = (_ONE_SEARCH,) if model.provider == "openai" and SEARCHING in model.id else ()
+            known = [one for one in listed if one is not None and all(map(one.knows, (_TEXT, *beside)))]
             if len(known) < len(listed):
                 raise no_price(model.id)
             asked_for = max_output_tokens or (model.default_max_tokens if turn.original is None else None)
@@ -347,7 +349,9 @@ class Meter:
                 )
             stated = most_tokens(turn, most_per_picture(model.id))
             input_tokens = max(stated, _window(model)) if has_more else stated
-            worst = max(worst, *(prices.worst(input_tokens, (output_tokens or 0) + predicted) for prices in known))
+            most_output = (output_tokens or 0) + predicted
+            for prices in known:
+                worst = max(worst, prices.worst(input_tokens, most_output) + sum(map(prices.cost, beside)))
         return worst
 
     def _settle_late(self, settlement: Settlement) -> None:

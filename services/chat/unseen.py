@@ -24,6 +24,9 @@ others itself, as often as its model likes, and has that paid for, or reads the 
 _SWITCHES = ("web_search_options", "mcp_servers", "fallbacks", "compaction")
 """Fields that give the model such tools without a tool of that type, or that have it asked more than once."""
 
+SEARCHING = "-search-"
+"""In the names of OpenAI's models that search the web for every completion."""
+
 
 def has_unseen_input(turn: Turn) -> bool:
     """Whether the model reads more than the request holds. How much is not known; a window's worth at the most."""

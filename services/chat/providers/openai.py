@@ -20,6 +20,7 @@ from services.chat.providers.openai_wire import ChunkDecoder, decode_reply, enco
 from services.chat.providers.sse import EventReader, EventTooLarge
 from services.chat.providers.upstream import Upstream, drain, tls_context
 from services.chat.turn import Delta, Dialect, Reply, Turn
+from services.chat.unseen import SEARCHING
 
 PATH = "/chat/completions"
 MAKING: Mapping[Kind, str] = {
@@ -29,8 +30,6 @@ MAKING: Mapping[Kind, str] = {
     Kind.TRANSCRIPTIONS: "/audio/transcriptions",
 }
 PROBE_PATH = "/models"
-_SEARCHING = "-search-"
-"""In the names of models that search the web for every completion."""
 NO_KEY = "none"
 """What is sent to an endpoint that wants no key: the SDK insists on one."""
 
@@ -149,7 +148,7 @@ class OpenAIProvider:
         if original is not None and original.dialect is Dialect.RESPONSES:
             return False
         wanted = original is not None and original.body.get("web_search_options") is not None
-        return wanted or _SEARCHING in model.id
+        return wanted or SEARCHING in model.id
 
     def _exchange(self, turn: Turn, model: ModelSpec) -> tuple[str, bytes, ChunkDecoder | responses.ResponseDecoder]:
         """Returns where a stream is asked for, with what, and what decodes it."""

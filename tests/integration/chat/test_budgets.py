@@ -127,6 +127,15 @@ class TestBudgets:
             assert "the price of house-model is not known" in error.message
         assert openai_upstream.requests == []
 
+    async def test_a_model_that_searches_for_every_reply_cannot_be_held_where_a_search_has_no_price(
+        self, client: Client, openai_upstream: ScriptedProvider
+    ):
+        await limit(client, limits={"monthly_budget_usd": "5"})
+        error = await refusal(client.completion_call({**ASK, "model": "gpt-4o-search-preview"}))
+        assert error.code is grpc.StatusCode.PERMISSION_DENIED
+        assert "the price of gpt-4o-search-preview is not known" in error.message
+        assert openai_upstream.requests == []
+
     @pytest.mark.parametrize("wish", [{}, {"auto_select_model": True, "priority": "quality"}])
     async def test_a_model_that_is_chosen_for_a_client_has_a_price(
         self, running_chat: Running, auth: Auth, openai_upstream: ScriptedProvider, wish: dict[str, Any]
