@@ -62,7 +62,8 @@ class Authorizer:
             method.full_name
             for service in services
             for method in service.methods
-            if rules_of(method).error_style == options_pb2.ERROR_STYLE_ANTHROPIC
+            if options_pb2.ERROR_STYLE_ANTHROPIC
+            in (rules_of(method).error_style, rules_of(method).header_error_style.error_style)
         )
         self._limits = limits if limits is not None else RequestLimits(RateLimiter())
         self._refusals = refusals if refusals is not None else RefusalCounter()

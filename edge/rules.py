@@ -37,6 +37,7 @@ def method_options(method: MethodDescriptor) -> MethodOptions:
         framing=_FRAMINGS[rules.framing],
         end_marker=rules.end_marker,
         error_style=_STYLES[rules.error_style],
+        header_error_style=_header_style(rules),
         ignore_unknown=rules.ignore_unknown or None,
         emit_defaults=not rules.omit_defaults,
         trailing_slash=True,
@@ -46,6 +47,12 @@ def method_options(method: MethodDescriptor) -> MethodOptions:
         max_body_bytes=rules.max_body_bytes or DEFAULT_BODY_BYTES,
         query_fields=tuple(rules.query_fields),
     )
+
+
+def _header_style(rules: options_pb2.MethodRules) -> tuple[str, str] | None:
+    if not rules.HasField("header_error_style"):
+        return None
+    return rules.header_error_style.header, _STYLES[rules.header_error_style.error_style]
 
 
 def _alternative(method: MethodDescriptor, rules: options_pb2.MethodRules) -> Alternative | None:

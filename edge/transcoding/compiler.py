@@ -10,7 +10,7 @@ from edge.transcoding.bodies import message_binders, message_sources, plain_bind
 from edge.transcoding.call import Caller, ReplyEncoder, Responder, Surroundings, UnaryResponder
 from edge.transcoding.codec import JsonOptions
 from edge.transcoding.endpoint import Endpoint, MessageEndpoint, StreamEndpoint, Target
-from edge.transcoding.errors import ErrorStyle
+from edge.transcoding.errors import ErrorStyle, StyleByHeader
 from edge.transcoding.headers import RequestHeaders
 from edge.transcoding.httpbody import HttpBodyReader, HttpBodyResponder, HttpBodyStreamResponder
 from edge.transcoding.media import ReplyFormat
@@ -101,6 +101,9 @@ class Compiler:
     def _endpoints(self, route: Route) -> tuple[Endpoint, SocketEndpoint | None]:
         method, options, profile = route.method, route.options, self.around.profile
         style = self._style(options.error_style)
+        if options.header_error_style is not None:
+            header, other = options.header_error_style
+            style = StyleByHeader(header.encode(), self._style(other), style)
         path_fields = [variable.field_path for variable in route.template.variables]
         binder = self._binder(route, path_fields)
         reply = self._reply(method, options, route.response_body)

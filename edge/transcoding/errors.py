@@ -122,6 +122,32 @@ class ErrorStyle(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StyleByHeader:
+    """Implements ErrorStyle as `usual` does; `of` says that a request with the header is answered as `other` does."""
+
+    header: bytes
+    other: ErrorStyle
+    usual: ErrorStyle
+
+    def of(self, headers: Iterable[tuple[bytes, bytes]]) -> ErrorStyle:
+        """Return the style for a request's headers."""
+        return self.other if any(name == self.header for name, _ in headers) else self.usual
+
+    @property
+    def event(self) -> str:
+        """See ErrorStyle."""
+        return self.usual.event
+
+    def body(self, status: Status, http_status: int, request_id: str) -> tuple[str, bytes]:
+        """See ErrorStyle."""
+        return self.usual.body(status, http_status, request_id)
+
+    def record(self, status: Status, http_status: int, request_id: str) -> bytes:
+        """See ErrorStyle."""
+        return self.usual.record(status, http_status, request_id)
+
+
 class StatusStyle:
     """`{"code","message","details"}`, as google.rpc.Status is in JSON; in a stream inside `{"error":…}`.
 

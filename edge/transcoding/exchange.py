@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from starlette.types import Receive, Scope, Send
 
 from edge.transcoding.cross_origin import OriginPolicy
-from edge.transcoding.errors import Code, ErrorStyle, RpcFailure, failure, failure_of_binding
+from edge.transcoding.errors import Code, ErrorStyle, RpcFailure, StyleByHeader, failure, failure_of_binding
 from edge.transcoding.headers import Header, RequestHead, accepts_trailers
 from edge.transcoding.transport.channel import Call, CallEndedError
 from edge.transcoding.violations import BindingError
@@ -164,7 +164,10 @@ class Exchange:
 
     async def fail(self, failure: RpcFailure) -> None:
         """Answer with an error in the route's style."""
-        media_type, body = self.style.body(failure.status, failure.http_status, self.request_id)
+        style = self.style
+        if isinstance(style, StyleByHeader):
+            style = style.of(self.scope["headers"])
+        media_type, body = style.body(failure.status, failure.http_status, self.request_id)
         headers = [(b"content-type", media_type.encode()), *failure.headers]
         await self.reply(failure.http_status, headers, body)
 

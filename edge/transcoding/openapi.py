@@ -143,6 +143,8 @@ class _Writer:
     def _responses(self, route: Route, notes: OperationNotes, *, takes_input: bool) -> dict[str, Any]:
         content, text = self._success(route, notes)
         styles = [route.options.error_style]
+        if route.options.header_error_style is not None:
+            styles.append(route.options.header_error_style[1])
         if route.options.alternative is not None:
             # Which of the two answers is known when the request has been read; faults before that are the route's.
             styles.append(self._alternative_options(route, route.options.alternative)[1].error_style)

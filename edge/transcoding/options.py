@@ -37,6 +37,7 @@ class MethodOptions:
     - `event_ids`: number SSE records with `id:` lines; None does so where Accept chose SSE, not where `framing` did,
       since clients with a framing of their own often read nothing but `data:` lines.
     - `error_style`: name of one of the transcoder's error styles; empty for the default.
+    - `header_error_style`: name of a header, and of the style for requests that have it.
     - `ignore_unknown`: drop unknown JSON fields and query parameters; None is the profile's choice.
     - `emit_defaults`: write fields that hold their default; None is the profile's choice.
     - `trailing_slash`: accept the path with and without a `/` at its end, without a redirect.
@@ -55,6 +56,7 @@ class MethodOptions:
     end_marker: str = ""
     event_ids: bool | None = None
     error_style: str = ""
+    header_error_style: tuple[str, str] | None = None
     ignore_unknown: bool | None = None
     emit_defaults: bool | None = None
     trailing_slash: bool = False

@@ -69,6 +69,13 @@ class TestModels:
             with pytest.raises(anthropic.BadRequestError, match=next(iter(wrong))):
                 client.models.list(**wrong)
 
+    def test_an_unknown_one_is_not_found_as_the_sdk_expects(self, client: anthropic.Anthropic):
+        with pytest.raises(anthropic.NotFoundError) as caught:
+            client.models.retrieve("claude-none")
+        assert isinstance(caught.value.body, dict)
+        assert (caught.value.body["type"], caught.value.body["error"]["type"]) == ("error", "not_found_error")
+        assert caught.value.request_id == caught.value.body["request_id"]
+
 
 class TestMessages:
     @BOTH

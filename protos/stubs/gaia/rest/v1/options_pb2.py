@@ -25,19 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agaia/rest/v1/options.proto\x12\x0cgaia.rest.v1\x1a google/protobuf/descriptor.proto\"\x91\x03\n\x0bMethodRules\x12\x0e\n\x06scopes\x18\x01 \x03(\t\x12\x15\n\rauthenticated\x18\x02 \x01(\x08\x12\x0e\n\x06public\x18\x03 \x01(\x08\x12\x14\n\x0csuccess_code\x18\x04 \x01(\x05\x12&\n\x07\x66raming\x18\x05 \x01(\x0e\x32\x15.gaia.rest.v1.Framing\x12\x12\n\nend_marker\x18\x06 \x01(\t\x12-\n\x0b\x65rror_style\x18\x07 \x01(\x0e\x32\x18.gaia.rest.v1.ErrorStyle\x12\x16\n\x0eignore_unknown\x18\x08 \x01(\x08\x12.\n\x0b\x61lternative\x18\t \x01(\x0b\x32\x19.gaia.rest.v1.Alternative\x12\x17\n\x0ftimeout_seconds\x18\n \x01(\x05\x12\x16\n\x0emax_body_bytes\x18\x0b \x01(\x05\x12\x15\n\romit_defaults\x18\x0c \x01(\x08\x12$\n\x1c\x63\x61lls_per_minute_per_address\x18\r \x01(\x05\x12\x14\n\x0cquery_fields\x18\x0e \x03(\t\"1\n\x0b\x41lternative\x12\x12\n\nwhen_field\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t*_\n\x07\x46raming\x12\x17\n\x13\x46RAMING_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x46RAMING_NDJSON\x10\x01\x12\x0f\n\x0b\x46RAMING_SSE\x10\x02\x12\x16\n\x12\x46RAMING_JSON_ARRAY\x10\x03*s\n\nErrorStyle\x12\x1b\n\x17\x45RROR_STYLE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45RROR_STYLE_PLAIN\x10\x01\x12\x16\n\x12\x45RROR_STYLE_OPENAI\x10\x02\x12\x19\n\x15\x45RROR_STYLE_ANTHROPIC\x10\x03:J\n\x05rules\x12\x1e.google.protobuf.MethodOptions\x18\xe5\x86\x03 \x01(\x0b\x32\x19.gaia.rest.v1.MethodRulesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agaia/rest/v1/options.proto\x12\x0cgaia.rest.v1\x1a google/protobuf/descriptor.proto\"\xcd\x03\n\x0bMethodRules\x12\x0e\n\x06scopes\x18\x01 \x03(\t\x12\x15\n\rauthenticated\x18\x02 \x01(\x08\x12\x0e\n\x06public\x18\x03 \x01(\x08\x12\x14\n\x0csuccess_code\x18\x04 \x01(\x05\x12&\n\x07\x66raming\x18\x05 \x01(\x0e\x32\x15.gaia.rest.v1.Framing\x12\x12\n\nend_marker\x18\x06 \x01(\t\x12-\n\x0b\x65rror_style\x18\x07 \x01(\x0e\x32\x18.gaia.rest.v1.ErrorStyle\x12\x16\n\x0eignore_unknown\x18\x08 \x01(\x08\x12.\n\x0b\x61lternative\x18\t \x01(\x0b\x32\x19.gaia.rest.v1.Alternative\x12\x17\n\x0ftimeout_seconds\x18\n \x01(\x05\x12\x16\n\x0emax_body_bytes\x18\x0b \x01(\x05\x12\x15\n\romit_defaults\x18\x0c \x01(\x08\x12$\n\x1c\x63\x61lls_per_minute_per_address\x18\r \x01(\x05\x12\x14\n\x0cquery_fields\x18\x0e \x03(\t\x12:\n\x12header_error_style\x18\x0f \x01(\x0b\x32\x1e.gaia.rest.v1.HeaderErrorStyle\"Q\n\x10HeaderErrorStyle\x12\x0e\n\x06header\x18\x01 \x01(\t\x12-\n\x0b\x65rror_style\x18\x02 \x01(\x0e\x32\x18.gaia.rest.v1.ErrorStyle\"1\n\x0b\x41lternative\x12\x12\n\nwhen_field\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t*_\n\x07\x46raming\x12\x17\n\x13\x46RAMING_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x46RAMING_NDJSON\x10\x01\x12\x0f\n\x0b\x46RAMING_SSE\x10\x02\x12\x16\n\x12\x46RAMING_JSON_ARRAY\x10\x03*s\n\nErrorStyle\x12\x1b\n\x17\x45RROR_STYLE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45RROR_STYLE_PLAIN\x10\x01\x12\x16\n\x12\x45RROR_STYLE_OPENAI\x10\x02\x12\x19\n\x15\x45RROR_STYLE_ANTHROPIC\x10\x03:J\n\x05rules\x12\x1e.google.protobuf.MethodOptions\x18\xe5\x86\x03 \x01(\x0b\x32\x19.gaia.rest.v1.MethodRulesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gaia.rest.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FRAMING']._serialized_start=533
-  _globals['_FRAMING']._serialized_end=628
-  _globals['_ERRORSTYLE']._serialized_start=630
-  _globals['_ERRORSTYLE']._serialized_end=745
+  _globals['_FRAMING']._serialized_start=676
+  _globals['_FRAMING']._serialized_end=771
+  _globals['_ERRORSTYLE']._serialized_start=773
+  _globals['_ERRORSTYLE']._serialized_end=888
   _globals['_METHODRULES']._serialized_start=79
-  _globals['_METHODRULES']._serialized_end=480
-  _globals['_ALTERNATIVE']._serialized_start=482
-  _globals['_ALTERNATIVE']._serialized_end=531
+  _globals['_METHODRULES']._serialized_end=540
+  _globals['_HEADERERRORSTYLE']._serialized_start=542
+  _globals['_HEADERERRORSTYLE']._serialized_end=623
+  _globals['_ALTERNATIVE']._serialized_start=625
+  _globals['_ALTERNATIVE']._serialized_end=674
 # @@protoc_insertion_point(module_scope)

@@ -100,6 +100,7 @@ class MethodRules(_message.Message):
     OMIT_DEFAULTS_FIELD_NUMBER: _builtins.int
     CALLS_PER_MINUTE_PER_ADDRESS_FIELD_NUMBER: _builtins.int
     QUERY_FIELDS_FIELD_NUMBER: _builtins.int
+    HEADER_ERROR_STYLE_FIELD_NUMBER: _builtins.int
     authenticated: _builtins.bool
     """Any caller with a valid identity may call, whatever its scopes."""
     public: _builtins.bool
@@ -134,6 +135,10 @@ class MethodRules(_message.Message):
     def query_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Fields that the query may set although the body is the whole request, and over what the body says. Default: none."""
 
+    @_builtins.property
+    def header_error_style(self) -> Global___HeaderErrorStyle:
+        """Another shape of error bodies for requests with a header. Default: `error_style` for all."""
+
     def __init__(
         self,
         *,
@@ -151,14 +156,41 @@ class MethodRules(_message.Message):
         omit_defaults: _builtins.bool = ...,
         calls_per_minute_per_address: _builtins.int = ...,
         query_fields: _abc.Iterable[_builtins.str] | None = ...,
+        header_error_style: Global___HeaderErrorStyle | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["alternative", b"alternative"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alternative", b"alternative", "header_error_style", b"header_error_style"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternative", b"alternative", "authenticated", b"authenticated", "calls_per_minute_per_address", b"calls_per_minute_per_address", "end_marker", b"end_marker", "error_style", b"error_style", "framing", b"framing", "ignore_unknown", b"ignore_unknown", "max_body_bytes", b"max_body_bytes", "omit_defaults", b"omit_defaults", "public", b"public", "query_fields", b"query_fields", "scopes", b"scopes", "success_code", b"success_code", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternative", b"alternative", "authenticated", b"authenticated", "calls_per_minute_per_address", b"calls_per_minute_per_address", "end_marker", b"end_marker", "error_style", b"error_style", "framing", b"framing", "header_error_style", b"header_error_style", "ignore_unknown", b"ignore_unknown", "max_body_bytes", b"max_body_bytes", "omit_defaults", b"omit_defaults", "public", b"public", "query_fields", b"query_fields", "scopes", b"scopes", "success_code", b"success_code", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MethodRules: _TypeAlias = MethodRules  # noqa: Y015
+
+@_typing.final
+class HeaderErrorStyle(_message.Message):
+    """A shape of error bodies for the clients that send a header."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    ERROR_STYLE_FIELD_NUMBER: _builtins.int
+    header: _builtins.str
+    """Name of the header, in lower case."""
+    error_style: Global___ErrorStyle.ValueType
+    """The shape."""
+    def __init__(
+        self,
+        *,
+        header: _builtins.str = ...,
+        error_style: Global___ErrorStyle.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_style", b"error_style", "header", b"header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeaderErrorStyle: _TypeAlias = HeaderErrorStyle  # noqa: Y015
 
 @_typing.final
 class Alternative(_message.Message):
