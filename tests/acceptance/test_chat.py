@@ -184,7 +184,7 @@ class TestStream:
         choices = [chunk["choices"][0] for chunk in chunks if chunk["choices"]]
         assert {choice["index"] for choice in choices} == {0}
         assert "".join(choice["delta"].get("content") or "" for choice in choices) == GREETING
-        assert [choice["finish_reason"] for choice in choices if choice.get("finish_reason")] == ["stop"]
+        assert [choice["finish_reason"] for choice in choices] == [None] * (len(choices) - 1) + ["stop"]
         assert chunks[-1]["usage"] == {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 
     async def test_a_faulty_request_is_refused_before_the_stream_begins(self, caller: Caller):
