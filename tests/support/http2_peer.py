@@ -72,3 +72,29 @@ async def within(seconds: float, waited: Any) -> Any:
 
 async def replied(call: Call) -> bytes:
     return await call
+
+
+async def held_back(peer: Any) -> None:
+    """Writes to a handler that does not read, until it is released: the writer stands still, and nobody else does."""
+    call = peer.call("Deaf")
+    written = 0
+
+    async def write() -> None:
+        nonlocal written
+        while written < 2000:
+            await call.write(bytes(10_000))
+            written += 1
+        await call.done_writing()
+
+    writing = asyncio.create_task(write())
+    await peer.server.started.wait()
+    last = -1
+    async with asyncio.timeout(10):
+        while last != written:
+            last = written
+            await asyncio.sleep(0.1)  # until the writer stands still
+    assert last < 2000
+    assert await peer.call("Say", b"x") == b"x"
+    peer.server.release.set()
+    await writing
+    assert await call == b"2000"

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from tests.support.echo_server import SERVICE
-from tests.support.http2_peer import STATUS, Peer, all_of, error_of, running, unary
+from tests.support.http2_peer import STATUS, Peer, all_of, error_of, held_back, running, unary
 from tests.support.http2_server import running_own_server
 from tests.support.transports import TRANSPORTS
 
@@ -123,25 +123,4 @@ async def test_a_handler_that_has_all_at_hand_lets_others_have_their_turn() -> N
 
 
 async def test_a_handler_that_does_not_read_holds_the_writer_back(peer: Peer) -> None:
-    call = peer.call("Deaf")
-    written = 0
-
-    async def write() -> None:
-        nonlocal written
-        while written < 2000:
-            await call.write(bytes(10_000))
-            written += 1
-        await call.done_writing()
-
-    writing = asyncio.create_task(write())
-    await peer.server.started.wait()
-    last = -1
-    async with asyncio.timeout(10):
-        while last != written:
-            last = written
-            await asyncio.sleep(0.1)  # until the writer stands still
-    assert last < 2000
-    assert await peer.call("Say", b"x") == b"x"
-    peer.server.release.set()
-    await writing
-    assert await call == b"2000"
+    await held_back(peer)

@@ -11,6 +11,7 @@ import pytest
 
 from edge.transcoding.transport.channel import Call, CallEndedError, Channel, Metadata
 from tests.support.echo_server import SERVICE, EchoServer, running_echo_server
+from tests.support.http2_peer import held_back
 from tests.support.ports import free_port
 from tests.support.transports import TRANSPORTS, channel_to
 
@@ -193,7 +194,7 @@ async def test_a_slow_reader_holds_the_server_back_and_nobody_else(peer: Peer) -
 async def test_a_slow_server_holds_the_writer_back(transport: str) -> None:
     # Without probes the server's window stays as it is, and does not grow with what it could take.
     async with running(transport, **{"http2.bdp_probe": 0}) as peer:
-        await _held_back(peer)
+        await held_back(peer)
 
 
 async def test_a_window_that_grows_lets_a_large_stream_through(peer: Peer) -> None:
@@ -202,31 +203,6 @@ async def test_a_window_that_grows_lets_a_large_stream_through(peer: Peer) -> No
     for _ in range(2000):
         await call.write(bytes(10_000))
     await call.done_writing()
-    assert await call == b"2000"
-
-
-async def _held_back(peer: Peer) -> None:
-    call = peer.call("Deaf")
-    written = 0
-
-    async def write() -> None:
-        nonlocal written
-        while written < 2000:
-            await call.write(bytes(10_000))
-            written += 1
-        await call.done_writing()
-
-    writing = asyncio.create_task(write())
-    await peer.server.started.wait()
-    last = -1
-    async with asyncio.timeout(10):
-        while last != written:
-            last = written
-            await asyncio.sleep(0.1)  # until the writer stands still
-    assert last < 2000
-    assert await peer.call("Say", b"x") == b"x"
-    peer.server.release.set()
-    await writing
     assert await call == b"2000"
 
 
