@@ -33,7 +33,8 @@ logger = logging.getLogger(__name__)
 
 BREAK_OFF_SECONDS = 5.0
 """How long booking a call that failed may hold up telling its caller."""
-_NOT_PAID_FOR = ("BUDGET_EXCEEDED", "PRICE_UNKNOWN")
+_TOO_DEAR = "BUDGET_EXCEEDED"
+_NOT_PAID_FOR = (_TOO_DEAR, "PRICE_UNKNOWN")
 """Reasons of a budget to refuse a call that may be those of a model which stands in."""
 
 T = TypeVar("T")
@@ -114,7 +115,8 @@ class Calls:
                     raise
                 # What cannot be paid for cannot stand in, and is no reason to refuse what was asked for.
                 call = replace(call, selection=replace(call.selection, fallbacks=()))
-                admission = await self._admit(call, call_id, seconds)
+                # Without a price it was refused before its tokens were counted.
+                admission = await self._admit(call, call_id, seconds, is_counted=refused.reason == _TOO_DEAR)
         except BaseException:
             # Whoever is cancelled does not hear whether the key was claimed.
             if call.once is not None and kept is None:
@@ -122,7 +124,9 @@ class Calls:
             raise
         return (made or BegunCall)(self, call, admission, "" if call.cache_key is None else "miss")
 
-    async def _admit(self, call: ModelCall, call_id: uuid.UUID, seconds: float) -> Admission:
+    async def _admit(
+        self, call: ModelCall, call_id: uuid.UUID, seconds: float, *, is_counted: bool = False
+    ) -> Admission:
         return await self.meter.admit(
             call_id=call_id,
             caller=call.caller,
@@ -133,6 +137,7 @@ class Calls:
             max_output_tokens=call.max_output_tokens,
             is_stream=call.is_stream,
             seconds=seconds,
+            is_counted=is_counted,
         )
 
     async def _tell_cached(self, call: ModelCall, call_id: uuid.UUID, cached: Told) -> Told:

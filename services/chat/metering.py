@@ -99,9 +99,11 @@ class Meter:
         max_output_tokens: int | None,
         is_stream: bool,
         seconds: float,
+        is_counted: bool = False,
     ) -> Admission:
         """Admits a call that any of the candidates may answer, within so many seconds.
 
+        `is_counted` says that its tokens stand in the rates already, of an admission that its budgets refused.
         Raises PermissionDenied for a model that the key may not use, ResourceExhausted for a rate or a budget,
         InvalidArgument where the cost has no known bound but a budget must hold it, Unavailable without the database.
         """
@@ -117,6 +119,7 @@ class Meter:
             seconds=seconds,
             advice="a lower max_tokens makes that less",
             conditions=asked_tier(turn),
+            is_counted=is_counted,
         )
 
     async def admit_measured(
@@ -133,6 +136,7 @@ class Meter:
         seconds: float,
         advice: str,
         conditions: Conditions = (),
+        is_counted: bool = False,
     ) -> Admission:
         """Admits a call of which the caller knows the most that it can cost, and about how many tokens it takes.
 
@@ -146,7 +150,8 @@ class Meter:
         estimate, address = 0, telemetry.client_address.get()
         if self._tokens.holds(caller, address):
             estimate = tokens()
-            await self._tokens.admit(caller, address, estimate)
+            if not is_counted:
+                await self._tokens.admit(caller, address, estimate)
         opening = self.opening(
             call_id=call_id,
             caller=caller,

@@ -251,3 +251,12 @@ class TestStandIns:
         assert error.code is grpc.StatusCode.INTERNAL
         assert openai_upstream.requests == []
         assert await reserved_by(client) == 0
+
+    async def test_the_call_without_it_is_counted_once_in_the_rate_of_tokens(
+        self, client: Client, claude_upstream: ScriptedProvider
+    ):
+        claude_upstream.script = lambda exchange: exchange.reply(200, claude_message([{"type": "text", "text": "hey"}]))
+        await limit(client, limits={"monthly_budget_usd": "1", "tokens_per_minute": 1_500})
+        # Some 1,000 tokens.
+        request = ChatRequest(message="hi " * 1_000, model="claude-sonnet-5-5", enable_fallback=True)
+        assert (await client.call(client.chat.Chat, request)).response == "hey"
