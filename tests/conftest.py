@@ -14,6 +14,9 @@ from tests.support.sharing_out import FromBothEnds
 # Whoever develops here may have a gaia.toml of their own.
 os.environ["GAIA_CONFIG"] = os.devnull
 
+# Before gRPC is first called: children are made to run other programs, where its handlers of forks can only do harm.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 # The same examples in every run, and no clock: what is found by chance, or because a machine is busy, is found by
 # whoever looks for it, with --hypothesis-profile=explore.
 settings.register_profile("explore", database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -3,6 +3,7 @@
 Each command imports what it needs when it runs, so that `gaia --help` and the small commands start at once.
 """
 
+import os
 import sys
 
 import typer
@@ -62,6 +63,8 @@ app.add_typer(config.app)
 
 def main() -> int:
     """Runs the command and returns its exit code; an error that the operator can mend is one line."""
+    # Commands make children to run other programs, where gRPC's handlers of forks can only do harm.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         app()
     except StackError as error:
